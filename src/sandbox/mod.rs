@@ -1,0 +1,1 @@
+//! A stand-in for the API on loopback, with made-up customers.

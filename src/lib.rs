@@ -1,12 +1,24 @@
 //! The path of one email.
 //!
 //! A row leaves its [`source`] as text, becomes an [`email`] or a reject, and takes its place in
-//! the plan. The lookup asks the API for it as soon as the limits allow, and again when that is
-//! worth it. What comes back is merged into the store by the one writer, and the report accounts
-//! for every row.
+//! the [`plan`]. The [`lookup`] asks the [`api`] for it as soon as the limits allow, and again
+//! when that is worth it. What comes back is merged into the [`store`] by the one writer, and the
+//! [`report`] accounts for every row.
 
 #![warn(missing_docs, unreachable_pub)]
 
+// The words that all parts speak.
+pub mod customer;
 pub mod email;
-pub mod sandbox;
+pub mod exit;
+pub mod outcome;
+pub mod run;
+pub mod stop;
+pub mod tally;
+pub mod time;
+// The path, in order.
+pub mod plan;
 pub mod source;
+pub mod store;
+// The stand-in for the API.
+pub mod sandbox;

@@ -1,7 +1,5 @@
 //! Rows out of a file or a database, streamed: nothing here holds the whole input.
 
-use std::path::PathBuf;
-
 /// One row of the input, before anything is thought of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputRow {

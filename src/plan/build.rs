@@ -1,0 +1,387 @@
+//! Rows become a plan, in one transaction and in constant memory: the store does the sorting and
+//! finds the duplicates.
+
+use crate::email::{Email, InvalidEmail};
+use crate::source::InputRow;
+use crate::stop::{StopReason, StopSwitch};
+use crate::tally::Counts;
+use crate::time;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{Connection, OptionalExtension as _, Statement};
+use std::time::Duration;
+
+/// What a plan has to know besides the rows.
+#[derive(Clone, Debug)]
+pub struct PlanSettings {
+    /// The run that the plan is for; it stands in `runs` already.
+    pub run_id: i64,
+    /// The source's name: its earlier plans are replaced.
+    pub source: String,
+    /// Emails answered within this time are left out.
+    pub max_age: Option<Duration>,
+    /// The time of planning.
+    pub now: Timestamp,
+}
+
+/// What a plan holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanSummary {
+    /// What became of each row.
+    pub counts: Counts,
+    /// Rows that hold no email, by reason, and the first of each: the row and what it holds.
+    pub invalid: Vec<InvalidRows>,
+}
+
+/// The rows that are invalid for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRows {
+    /// Why.
+    pub reason: InvalidEmail,
+    /// How many.
+    pub rows: u64,
+    /// The first of them.
+    pub first: u64,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError<E> {
+    /// The source broke off.
+    #[error(transparent)]
+    Source(E),
+    /// Rows, but no email in any of them.
+    #[error(
+        "None of the {rows} rows holds an email (row {first}: {reason}). If another column does, name it with --column."
+    )]
+    NoEmail {
+        /// How many rows.
+        rows: u64,
+        /// The number of the first.
+        first: u64,
+        /// What is wrong with it.
+        reason: InvalidEmail,
+    },
+    /// The run was asked to stop.
+    #[error(
+        "The run was stopped while it planned: {0}. There is no plan of it, and nothing was changed."
+    )]
+    Stopped(StopReason),
+    /// What SQLite says.
+    #[error(transparent)]
+    Store(#[from] rusqlite::Error),
+}
+
+/// Reads all rows into the plan of `settings.run_id`. The caller owns the transaction: if this
+/// fails, rolling it back leaves what was there before.
+///
+/// # Errors
+/// See [`PlanError`].
+pub fn build<E>(
+    store: &Connection,
+    rows: impl Iterator<Item = Result<InputRow, E>>,
+    settings: &PlanSettings,
+    stop: &StopSwitch,
+) -> Result<PlanSummary, PlanError<E>> {
+    store.execute_batch(include_str!("sql/candidates.sql"))?;
+    drop_older_plans(store, settings)?;
+    let mut desk = Desk::new(store, settings)?;
+    for row in rows {
+        if let Some(reason) = stop.reason() {
+            return Err(PlanError::Stopped(reason));
+        }
+        desk.take(row.map_err(PlanError::Source)?)?;
+    }
+    let mut summary = desk.summary;
+    if let Some(first) = summary.invalid.iter().min_by_key(|invalid| invalid.first)
+        && summary.counts.invalid == summary.counts.rows
+    {
+        let (first, reason) = (first.first, first.reason);
+        return Err(PlanError::NoEmail { rows: summary.counts.rows, first, reason });
+    }
+    let planned = put_in_order(store, settings.run_id)?;
+    summary.counts.planned = planned;
+    summary.counts.pending = planned;
+    store.execute_batch("DROP TABLE temp.candidates")?;
+    Ok(summary)
+}
+
+/// A new plan of a source replaces the one before, and its rejects.
+fn drop_older_plans(store: &Connection, settings: &PlanSettings) -> rusqlite::Result<()> {
+    for table in ["plan_items", "rejects"] {
+        let delete = format!(
+            "DELETE FROM {table}
+             WHERE run_id IN (SELECT id FROM runs WHERE source = ?1 AND id <> ?2)"
+        );
+        store.execute(&delete, (&settings.source, settings.run_id))?;
+    }
+    Ok(())
+}
+
+/// The statements and counts while the rows come in.
+struct Desk<'a> {
+    run_id: i64,
+    fresh_since: Option<String>,
+    now: String,
+    add_email: Statement<'a>,
+    find_email: Statement<'a>,
+    add_candidate: Statement<'a>,
+    add_reject: Statement<'a>,
+    store: &'a Connection,
+    summary: PlanSummary,
+}
+
+impl<'a> Desk<'a> {
+    fn new(store: &'a Connection, settings: &PlanSettings) -> rusqlite::Result<Self> {
+        let age = |age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
+        let since = |age| settings.now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        Ok(Self {
+            run_id: settings.run_id,
+            fresh_since: settings.max_age.map(|max| time::text(since(age(max)))),
+            now: time::text(settings.now),
+            add_email: store.prepare("INSERT OR IGNORE INTO emails (email) VALUES (?1)")?,
+            find_email: store
+                .prepare("SELECT key, looked_up_at, answered_at FROM emails WHERE email = ?1")?,
+            add_candidate: store.prepare(
+                "INSERT OR IGNORE INTO temp.candidates (email_key, row, input, asked_at, fresh)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?,
+            add_reject: store.prepare(
+                "INSERT INTO rejects (run_id, row, input, code, reason, attempts)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0)",
+            )?,
+            store,
+            summary: PlanSummary::default(),
+        })
+    }
+
+    fn take(&mut self, row: InputRow) -> rusqlite::Result<()> {
+        self.summary.counts.rows += 1;
+        match Email::parse(&row.text) {
+            Ok(email) => self.plan(&email, &row),
+            Err(reason) => self.reject(reason, &row),
+        }
+    }
+
+    fn reject(&mut self, reason: InvalidEmail, row: &InputRow) -> rusqlite::Result<()> {
+        self.summary.counts.invalid += 1;
+        let seen = self.summary.invalid.iter_mut().find(|invalid| invalid.reason == reason);
+        match seen {
+            Some(invalid) => invalid.rows += 1,
+            None => {
+                self.summary.invalid.push(InvalidRows { reason, rows: 1, first: row.row });
+            }
+        }
+        let told = reason.to_string();
+        self.add_reject.execute((self.run_id, row.row as i64, &row.text, reason.code(), told))?;
+        Ok(())
+    }
+
+    fn plan(&mut self, email: &Email, row: &InputRow) -> rusqlite::Result<()> {
+        let known = if self.add_email.execute([email.as_str()])? == 1 {
+            Known { key: self.store.last_insert_rowid(), asked_at: None, answered_at: None }
+        } else {
+            self.find_email.query_row([email.as_str()], |row| {
+                Ok(Known { key: row.get(0)?, asked_at: row.get(1)?, answered_at: row.get(2)? })
+            })?
+        };
+        let fresh = self.is_fresh(known.answered_at.as_deref());
+        let input = (row.text != email.as_str()).then_some(&row.text);
+        let candidate = (known.key, row.row as i64, input, known.asked_at, fresh);
+        if self.add_candidate.execute(candidate)? == 0 {
+            self.summary.counts.duplicate += 1;
+        } else if fresh {
+            self.summary.counts.fresh += 1;
+        }
+        Ok(())
+    }
+
+    /// A time later than now is the mark of a clock that was wrong, and never fresh.
+    fn is_fresh(&self, answered_at: Option<&str>) -> bool {
+        let (Some(since), Some(at)) = (self.fresh_since.as_deref(), answered_at) else {
+            return false;
+        };
+        since <= at && at <= self.now.as_str()
+    }
+}
+
+/// What is known of an email from earlier runs.
+struct Known {
+    key: i64,
+    asked_at: Option<String>,
+    answered_at: Option<String>,
+}
+
+/// Two queues, served in turn while both last: the emails never asked, as they stand in the
+/// source, take the even positions; those asked before, longest ago first, the odd ones.
+fn put_in_order(store: &Connection, run_id: i64) -> rusqlite::Result<u64> {
+    let never_asked = "SELECT email_key, row, input FROM temp.candidates
+         WHERE asked_at IS NULL AND NOT fresh ORDER BY row";
+    let asked_before = "SELECT email_key, row, input FROM temp.candidates
+         WHERE asked_at IS NOT NULL AND NOT fresh ORDER BY asked_at, row";
+    let mut insert = store.prepare(
+        "INSERT INTO plan_items (run_id, position, email_key, row, input)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let mut planned = 0;
+    for (queue, first) in [(never_asked, 0), (asked_before, 1)] {
+        let mut select = store.prepare(queue)?;
+        let mut rows = select.query([])?;
+        let mut position = first;
+        while let Some(row) = rows.next()? {
+            let key: i64 = row.get(0)?;
+            let line: i64 = row.get(1)?;
+            let input = row.get_ref(2)?;
+            insert.execute((run_id, position, key, line, ToSqlOutput::Borrowed(input)))?;
+            position += 2;
+            planned += 1;
+        }
+    }
+    Ok(planned)
+}
+
+/// The emails whose last lookup failed or was rejected, as rows.
+///
+/// # Errors
+/// What SQLite says.
+pub fn unanswered_emails(
+    store: &Connection,
+) -> rusqlite::Result<impl Iterator<Item = rusqlite::Result<InputRow>>> {
+    let mut after = 0_i64;
+    let mut row_number = 0;
+    let next = "SELECT key, email FROM emails
+         WHERE key > ?1 AND outcome IN ('failed', 'rejected') ORDER BY key LIMIT 1";
+    let mut select = store.prepare(next)?;
+    // One row a query: the rows are added to a plan in the store that they come from.
+    Ok(std::iter::from_fn(move || {
+        let found = select.query_row([after], |row| Ok((row.get(0)?, row.get(1)?))).optional();
+        found.transpose().map(|found| {
+            let (key, text): (i64, String) = found?;
+            after = key;
+            row_number += 1;
+            Ok(InputRow { row: row_number, text })
+        })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, runs};
+    use std::convert::Infallible;
+
+    const NOW: &str = "2026-06-01T12:00:00.000Z";
+
+    fn plan(
+        store: &Connection,
+        texts: &[&str],
+        max_age: Option<Duration>,
+    ) -> Result<(i64, PlanSummary), PlanError<Infallible>> {
+        let run_id = runs::begin(store, "list.csv", NOW).unwrap();
+        let settings =
+            PlanSettings { run_id, source: "list.csv".into(), max_age, now: NOW.parse().unwrap() };
+        let rows = texts.iter().zip(2..);
+        let rows = rows.map(|(text, row)| Ok(InputRow { row, text: (*text).to_owned() }));
+        Ok((run_id, build(store, rows, &settings, &StopSwitch::default())?))
+    }
+
+    fn order(store: &Connection, run_id: i64) -> Vec<String> {
+        let select = "SELECT email FROM plan_items AS p JOIN emails AS e ON e.key = p.email_key
+             WHERE p.run_id = ?1 ORDER BY p.position";
+        let mut select = store.prepare(select).unwrap();
+        let emails = select.query_map([run_id], |row| row.get(0)).unwrap();
+        emails.collect::<Result<_, _>>().unwrap()
+    }
+
+    fn asked(store: &Connection, email: &str, at: &str, answered: Option<&str>) {
+        let insert = "INSERT INTO emails (email, outcome, looked_up_at, answered_at)
+             VALUES (?1, 'found', ?2, ?3)";
+        store.execute(insert, (email, at, answered)).unwrap();
+    }
+
+    #[test]
+    fn every_row_is_accounted_for() {
+        let store = Store::temporary().unwrap().connection;
+        let texts = ["b@x", " B@X ", "", "nobody", "a@x", "a@x", "\u{feff}A@x"];
+        let (run_id, summary) = plan(&store, &texts, None).unwrap();
+        let counts = Counts {
+            rows: 7,
+            invalid: 2,
+            duplicate: 3,
+            planned: 2,
+            pending: 2,
+            ..Counts::default()
+        };
+        assert_eq!(summary.counts, counts);
+        assert_eq!(order(&store, run_id), ["b@x", "a@x"]);
+        assert_eq!(
+            summary.invalid,
+            [
+                InvalidRows { reason: InvalidEmail::Blank, rows: 1, first: 4 },
+                InvalidRows { reason: InvalidEmail::NoAt, rows: 1, first: 5 },
+            ]
+        );
+        let reject = "SELECT row || input || code FROM rejects WHERE run_id = ?1 AND row = 5";
+        let reject: String = store.query_row(reject, [run_id], |row| row.get(0)).unwrap();
+        assert_eq!(reject, "5nobodyno_at");
+    }
+
+    #[test]
+    fn the_queues_are_served_in_turn_while_both_last() {
+        let store = Store::temporary().unwrap().connection;
+        for (email, at) in [("o1@x", "2026-03"), ("o2@x", "2026-01"), ("o3@x", "2026-02")] {
+            asked(&store, email, at, Some(at));
+        }
+        let texts = ["n1@x", "o1@x", "o2@x", "n2@x", "o3@x"];
+        let (run_id, _) = plan(&store, &texts, None).unwrap();
+        assert_eq!(order(&store, run_id), ["n1@x", "o2@x", "n2@x", "o3@x", "o1@x"]);
+    }
+
+    #[test]
+    fn fresh_is_what_was_answered_lately_but_not_in_the_future() {
+        let store = Store::temporary().unwrap().connection;
+        asked(&store, "lately@x", NOW, Some("2026-06-01T11:30:00.000Z"));
+        asked(&store, "failed-since@x", NOW, Some("2026-06-01T10:30:00.000Z"));
+        asked(&store, "never@x", NOW, None);
+        asked(&store, "future@x", NOW, Some("2026-06-01T12:30:00.000Z"));
+        let texts = ["lately@x", "LATELY@x", "failed-since@x", "never@x", "future@x"];
+        let hour = Some(Duration::from_secs(3600));
+        let (run_id, summary) = plan(&store, &texts, hour).unwrap();
+        let counts = summary.counts;
+        assert_eq!((counts.fresh, counts.duplicate, counts.planned), (1, 1, 3));
+        assert!(!order(&store, run_id).contains(&"lately@x".to_owned()));
+    }
+
+    #[test]
+    fn a_new_plan_replaces_that_of_the_same_source() {
+        let store = Store::temporary().unwrap().connection;
+        let (first, _) = plan(&store, &["a@x", "nobody"], None).unwrap();
+        let (second, summary) = plan(&store, &["a@x"], None).unwrap();
+        assert_eq!(order(&store, first), [""; 0]);
+        assert_eq!(order(&store, second), ["a@x"]);
+        assert_eq!(summary.counts.planned, 1);
+        let rejects = "SELECT count(*) FROM rejects";
+        assert_eq!(store.query_row(rejects, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    }
+
+    #[test]
+    fn rows_without_one_email_are_a_wrong_column() {
+        let store = Store::temporary().unwrap().connection;
+        let error = plan(&store, &["Ann", "", "Bob"], None).unwrap_err().to_string();
+        assert!(error.contains("None of the 3 rows") && error.contains("--column"), "{error}");
+        assert_eq!(plan(&store, &[], None).unwrap().1, PlanSummary::default());
+    }
+
+    #[test]
+    fn a_stop_ends_the_planning() {
+        let store = Store::temporary().unwrap().connection;
+        let stop = StopSwitch::default();
+        stop.stop(StopReason::Interrupted);
+        let now = NOW.parse().unwrap();
+        let settings = PlanSettings { run_id: 1, source: "s".into(), max_age: None, now };
+        let rows =
+            std::iter::repeat_with(|| Ok::<_, Infallible>(InputRow { row: 1, text: "a@x".into() }));
+        let error = build(&store, rows, &settings, &stop).unwrap_err();
+        assert!(matches!(error, PlanError::Stopped(StopReason::Interrupted)));
+    }
+}

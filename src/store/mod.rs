@@ -1,0 +1,341 @@
+//! What is known: the SQLite store, which one process at a time writes.
+
+pub mod customers;
+pub mod emails;
+pub mod ending;
+pub mod lock;
+pub mod merge;
+pub mod runs;
+pub mod writer;
+
+use lock::{LockError, RunLock};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rusqlite_migration::{M, Migrations};
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The migrations, in order; see `migrations/README.md`.
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../migrations/0001_store.sql"))];
+
+/// Set by the first migration; tells a store from any other database.
+const APPLICATION_ID: i64 = 1_414_353_753;
+
+/// How long to wait for another program's write lock: long enough for any report's transaction,
+/// short enough for a scheduler to hear of trouble.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pages held in memory, in KiB: the text indexes of some 100,000 customers.
+const PAGE_CACHE_KIB: i64 = 16 * 1024;
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing is there, where something has to be.
+    #[error("There is no store at {}. Name it with --store, or make it with `telemetron-sync sync`.", .0.display())]
+    NotThere(PathBuf),
+    /// It cannot be opened or made.
+    #[error("The store {} cannot be opened: {reason}. Check the path and its permissions, or name another with --store.", path.display())]
+    Unopenable {
+        /// Which store.
+        path: PathBuf,
+        /// What the operating system or SQLite says.
+        reason: String,
+    },
+    /// Not SQLite, or damaged beyond reading.
+    #[error("{} is not a SQLite database, or is damaged. Name another file with --store; nothing was changed.", .0.display())]
+    NoDatabase(PathBuf),
+    /// SQLite, but somebody else's.
+    #[error("{} is a SQLite database of another program. Name another file with --store; nothing was changed.", .0.display())]
+    Foreign(PathBuf),
+    /// A newer program migrated it.
+    #[error("The store {} was made by telemetron-sync {made_by}, which is newer than this program ({}). Use that version; nothing was changed.", path.display(), env!("CARGO_PKG_VERSION"))]
+    Newer {
+        /// Which store.
+        path: PathBuf,
+        /// The version that migrated it.
+        made_by: String,
+    },
+    /// Another run writes it.
+    #[error("Another run holds the store {}. Try again when it has ended.", .0.display())]
+    Held(PathBuf),
+    /// Another program writes it.
+    #[error("The store is locked by another program for more than {} s. End that program's transaction and start again; what was committed is whole.", BUSY_TIMEOUT.as_secs())]
+    Busy,
+    /// No room.
+    #[error(
+        "The disk that holds the store is full. Make room and go on with --resume; what was committed is whole."
+    )]
+    Full,
+    /// Anything else that SQLite says.
+    #[error("The store cannot be used: {0}. What was committed is whole.")]
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+/// A store opened for a run: no other run can write it meanwhile.
+#[derive(Debug)]
+pub struct Store {
+    /// The one connection that writes.
+    pub connection: Connection,
+    path: PathBuf,
+    _lock: Option<RunLock>,
+}
+
+impl Store {
+    /// Opens the store at `path` for a run; makes it, readable by its owner alone, if it is not
+    /// there, and brings its layout up to date.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] but `NotThere`. Nothing is changed then.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let unopenable = |error: io::Error| unopenable(path, &error);
+        if path.is_dir() {
+            return Err(unopenable(io::ErrorKind::IsADirectory.into()));
+        }
+        let lock = RunLock::take(path).map_err(|error| match error {
+            LockError::Held => StoreError::Held(path.to_owned()),
+            LockError::Io(error) => unopenable(error),
+        })?;
+        make_private(path).map_err(unopenable)?;
+        let mut connection = Connection::open(path).map_err(|error| unusable(path, error))?;
+        check(&connection, path)?;
+        configure(&connection).map_err(|error| unusable(path, error))?;
+        migrate(&mut connection, path)?;
+        Ok(Self { connection, path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// A store that lives in a temporary file and is gone when dropped, for planning on trial
+    /// where there is no store yet.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn temporary() -> Result<Self, StoreError> {
+        let mut connection = Connection::open("")?;
+        configure(&connection)?;
+        migrate(&mut connection, Path::new("(temporary)"))?;
+        Ok(Self { connection, path: PathBuf::new(), _lock: None })
+    }
+
+    /// A second connection, which only reads, for the time of a run.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn reader(&self) -> Result<Connection, StoreError> {
+        open_to_read(&self.path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the room of the write-ahead log back. The files stay, so that accounts which may
+    /// only read can still open the store.
+    pub fn truncate_log(&self) -> Result<(), StoreError> {
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        Ok(self.connection.query_row(checkpoint, [], |_| Ok(()))?)
+    }
+}
+
+/// Opens a store to read from it, beside any run.
+///
+/// # Errors
+/// Any [`StoreError`] that holds for a reader.
+pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::NotThere(path.to_owned()));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    keep_log_files(&connection)?;
+    match check(&connection, path)? {
+        Found::Store => Ok(connection),
+        Found::Nothing => Err(StoreError::NotThere(path.to_owned())),
+    }
+}
+
+fn unopenable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unopenable { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// What an error means while a store is being opened.
+fn unusable(path: &Path, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::NoDatabase(path.to_owned())
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StoreError::Unopenable { path: path.to_owned(), reason: error.to_string() }
+        }
+        _ => error.into(),
+    }
+}
+
+/// Makes the file if it is not there, for its owner alone: it holds personal data. The files that
+/// SQLite puts beside it take over its mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+enum Found {
+    Store,
+    Nothing,
+}
+
+/// Tells a store that this program may use from everything else, without a write.
+fn check(connection: &Connection, path: &Path) -> Result<Found, StoreError> {
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    let look = || -> Result<_, rusqlite::Error> {
+        let tables = number("SELECT count(*) FROM sqlite_schema")?;
+        Ok((tables, number("PRAGMA application_id")?, number("PRAGMA user_version")?))
+    };
+    let (tables, application, version) = look().map_err(|error| unusable(path, error))?;
+    if tables == 0 && application == 0 {
+        return Ok(Found::Nothing);
+    }
+    if application != APPLICATION_ID {
+        return Err(StoreError::Foreign(path.to_owned()));
+    }
+    if version > MIGRATIONS.len() as i64 {
+        let made_by = "SELECT program_version FROM store_info";
+        let made_by = connection.query_row(made_by, [], |row| row.get(0)).optional()?;
+        let made_by = made_by.unwrap_or_else(|| "(unknown)".to_owned());
+        return Err(StoreError::Newer { path: path.to_owned(), made_by });
+    }
+    Ok(Found::Store)
+}
+
+fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    keep_log_files(connection)
+}
+
+/// Leaves `-wal` and `-shm` in place when the connection closes.
+fn keep_log_files(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    Migrations::from_slice(MIGRATIONS).to_latest(connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => unusable(path, err),
+        other => StoreError::Unopenable { path: path.to_owned(), reason: other.to_string() },
+    })?;
+    connection.execute(
+        "INSERT INTO store_info (only_row, program_version, processes) VALUES (1, ?1, 0)
+         ON CONFLICT DO UPDATE SET program_version = excluded.program_version
+         WHERE program_version <> excluded.program_version",
+        [env!("CARGO_PKG_VERSION")],
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_new_store_is_private_and_holds_the_public_names() {
+        let folder = folder();
+        let path = folder.path().join("s.db");
+        let store = Store::open(&path).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let names = "SELECT count(*) FROM sqlite_schema WHERE name IN ('customers',
+            'device_assignments', 'orders', 'lookups', 'changes', 'rejects', 'runs',
+            'current_devices', 'current_orders')";
+        assert_eq!(store.connection.query_row(names, [], |row| row.get::<_, i64>(0)).unwrap(), 9);
+    }
+
+    #[test]
+    fn the_log_files_stay_for_readers_that_may_not_write() {
+        let folder = folder();
+        let path = folder.path().join("s.db");
+        let store = Store::open(&path).unwrap();
+        store.truncate_log().unwrap();
+        drop(store);
+        drop(open_to_read(&path).unwrap());
+        assert_eq!(folder.path().join("s.db-wal").metadata().unwrap().len(), 0);
+        assert!(folder.path().join("s.db-shm").exists());
+    }
+
+    #[test]
+    fn what_is_no_store_is_refused_untouched() {
+        let folder = folder();
+        let text = folder.path().join("text.db");
+        std::fs::write(&text, "x".repeat(5000)).unwrap();
+        assert!(matches!(Store::open(&text), Err(StoreError::NoDatabase(_))));
+        assert_eq!(std::fs::read_to_string(&text).unwrap(), "x".repeat(5000));
+
+        let other = folder.path().join("other.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        let before = std::fs::read(&other).unwrap();
+        assert!(matches!(Store::open(&other), Err(StoreError::Foreign(_))));
+        assert_eq!(std::fs::read(&other).unwrap(), before);
+
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::Unopenable { .. })));
+        let nowhere = folder.path().join("no/such/folder/s.db");
+        assert!(matches!(Store::open(&nowhere), Err(StoreError::Unopenable { .. })));
+        assert!(matches!(open_to_read(&nowhere), Err(StoreError::NotThere(_))));
+    }
+
+    #[test]
+    fn a_newer_store_is_refused_with_the_version_that_made_it() {
+        let folder = folder();
+        let path = folder.path().join("s.db");
+        let store = Store::open(&path).unwrap();
+        store.connection.pragma_update(None, "user_version", 99).unwrap();
+        store.connection.execute("UPDATE store_info SET program_version = '9.9.9'", []).unwrap();
+        store.truncate_log().unwrap();
+        drop(store);
+        let before = std::fs::read(&path).unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert!(error.to_string().contains("telemetron-sync 9.9.9"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_second_run_is_refused() {
+        let folder = folder();
+        let path = folder.path().join("s.db");
+        let _first = Store::open(&path).unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Held(_))));
+    }
+
+    #[test]
+    fn migrations_are_sound() {
+        Migrations::from_slice(MIGRATIONS).validate().unwrap();
+    }
+}

@@ -1,0 +1,233 @@
+//! The runs: begun with their plan, kept up to date, ended, found again.
+
+use crate::run::{RunReport, Status};
+use crate::store::StoreError;
+use crate::tally::{Counts, HttpTally};
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+
+/// Request numbers of one process: enough for any run, and the next process's are all higher.
+const REQUESTS_PER_PROCESS_BITS: u32 = 40;
+
+/// Counts a new process that writes the store.
+///
+/// # Errors
+/// What SQLite says.
+pub fn first_request_number(store: &Connection) -> Result<i64, StoreError> {
+    let count = "UPDATE store_info SET processes = processes + 1 RETURNING processes";
+    let processes: i64 = store.query_row(count, [], |row| row.get(0))?;
+    Ok(processes << REQUESTS_PER_PROCESS_BITS)
+}
+
+/// Marks the runs whose process died; only for the holder of the lock, whose own run is not yet.
+///
+/// # Errors
+/// What SQLite says.
+pub fn mark_dead(store: &Connection) -> Result<(), StoreError> {
+    let mark = "UPDATE runs SET status = 'stopped', stop_reason = ?1 WHERE status = 'running'";
+    store.execute(mark, [DIED])?;
+    Ok(())
+}
+
+/// Told of a run whose process died.
+pub const DIED: &str = "its process died";
+
+/// Begins a run; its plan and its counts follow in the same transaction.
+///
+/// # Errors
+/// What SQLite says.
+pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, StoreError> {
+    store.execute(
+        "INSERT INTO runs
+             (started_at, status, source, rows, invalid, duplicate, fresh, planned, pending)
+         VALUES (?1, 'running', ?2, 0, 0, 0, 0, 0, 0)",
+        [started_at, source],
+    )?;
+    Ok(store.last_insert_rowid())
+}
+
+/// Writes a run's counts; with `details` also the whole report and the latencies.
+///
+/// # Errors
+/// What SQLite says.
+pub fn save(
+    store: &Connection,
+    run: &RunReport,
+    details: Option<&HttpTally>,
+) -> Result<(), StoreError> {
+    let counts = &run.counts;
+    store
+        .prepare_cached(
+            "UPDATE runs SET
+                 finished_at = :finished_at, status = :status, stop_reason = :stop_reason,
+                 rows = :rows, invalid = :invalid, duplicate = :duplicate, fresh = :fresh,
+                 planned = :planned, found = :found, not_found = :not_found,
+                 rejected = :rejected, failed = :failed, pending = :pending,
+                 requests = :requests, retries = :retries, seconds = :seconds
+             WHERE id = :id",
+        )?
+        .execute(named_params! {
+            ":id": run.run_id,
+            ":finished_at": run.finished_at,
+            ":status": run.status.name(),
+            ":stop_reason": run.stop_reason,
+            ":rows": counts.rows as i64,
+            ":invalid": counts.invalid as i64,
+            ":duplicate": counts.duplicate as i64,
+            ":fresh": counts.fresh as i64,
+            ":planned": counts.planned as i64,
+            ":found": counts.found as i64,
+            ":not_found": counts.not_found as i64,
+            ":rejected": counts.rejected as i64,
+            ":failed": counts.failed as i64,
+            ":pending": counts.pending as i64,
+            ":requests": run.http.requests as i64,
+            ":retries": run.http.retries as i64,
+            ":seconds": run.seconds,
+        })?;
+    if let Some(tally) = details {
+        let report = serde_json::to_string(run)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        store
+            .prepare_cached("UPDATE runs SET report = ?2, latencies = ?3 WHERE id = ?1")?
+            .execute((run.run_id, report, tally.latencies()))?;
+    }
+    Ok(())
+}
+
+/// The newest run that has emails pending.
+///
+/// # Errors
+/// What SQLite says.
+pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> {
+    let newest = "SELECT id FROM runs WHERE EXISTS (
+             SELECT 1 FROM plan_items WHERE run_id = runs.id AND outcome IS NULL
+         ) ORDER BY id DESC LIMIT 1";
+    Ok(store.query_row(newest, [], |row| row.get(0)).optional()?)
+}
+
+/// Whether `run` has emails that wait for their lookup.
+///
+/// # Errors
+/// What SQLite says.
+pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
+    let pending = "SELECT EXISTS (
+             SELECT 1 FROM plan_items WHERE run_id = ?1 AND outcome IS NULL
+         )";
+    Ok(store.query_row(pending, [run], |row| row.get(0))?)
+}
+
+/// The newest run, or the one named.
+///
+/// # Errors
+/// What SQLite says.
+pub fn load(store: &Connection, run: Option<i64>) -> Result<Option<RunReport>, StoreError> {
+    let select = "SELECT * FROM runs WHERE id = coalesce(?1, (SELECT max(id) FROM runs))";
+    Ok(store.query_row(select, [run], read).optional()?)
+}
+
+/// All runs, the newest first.
+///
+/// # Errors
+/// What SQLite says.
+pub fn list(store: &Connection) -> Result<Vec<RunReport>, StoreError> {
+    let mut select = store.prepare("SELECT * FROM runs ORDER BY id DESC")?;
+    let runs = select.query_map([], read)?;
+    Ok(runs.collect::<Result<_, _>>()?)
+}
+
+/// The tally of requests with which a resumed run goes on.
+///
+/// # Errors
+/// What SQLite says.
+pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, StoreError> {
+    let select = "SELECT latencies FROM runs WHERE id = ?1";
+    let latencies: Option<Vec<u8>> = store.query_row(select, [run.run_id], |row| row.get(0))?;
+    let http = &run.http;
+    let latencies = latencies.unwrap_or_default();
+    Ok(HttpTally::go_on(http.requests, http.retries, http.statuses.clone(), &latencies))
+}
+
+/// The rows that the last run of `source` before `run` read.
+///
+/// # Errors
+/// What SQLite says.
+pub fn rows_before(store: &Connection, source: &str, run: i64) -> Result<Option<u64>, StoreError> {
+    let select = "SELECT rows FROM runs WHERE source = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1";
+    let rows = store.query_row(select, (source, run), |row| row.get::<_, i64>(0)).optional()?;
+    Ok(rows.map(i64::unsigned_abs))
+}
+
+/// Emails a second of the last run that looked up more than a few: tells a plan's time.
+///
+/// # Errors
+/// What SQLite says.
+pub fn last_pace(store: &Connection) -> Result<Option<f64>, StoreError> {
+    let select = "SELECT (planned - pending) / seconds FROM runs
+         WHERE seconds > 0 AND planned - pending >= 10 ORDER BY id DESC LIMIT 1";
+    Ok(store.query_row(select, [], |row| row.get(0)).optional()?)
+}
+
+/// The columns hold what was true at the last commit; the report's JSON may be some seconds older,
+/// but it alone has the rest.
+fn read(row: &Row<'_>) -> rusqlite::Result<RunReport> {
+    let count = |name: &str| row.get::<_, i64>(name).map(i64::unsigned_abs);
+    let counts = Counts {
+        rows: count("rows")?,
+        invalid: count("invalid")?,
+        duplicate: count("duplicate")?,
+        fresh: count("fresh")?,
+        planned: count("planned")?,
+        found: count("found")?,
+        not_found: count("not_found")?,
+        rejected: count("rejected")?,
+        failed: count("failed")?,
+        pending: count("pending")?,
+    };
+    let planned =
+        RunReport::planned(row.get("id")?, row.get("source")?, row.get("started_at")?, counts);
+    let json: Option<String> = row.get("report")?;
+    let stored = json.and_then(|json| serde_json::from_str::<RunReport>(&json).ok());
+    let mut run = RunReport { counts, ..stored.unwrap_or(planned) };
+    run.status = Status::named(&row.get::<_, String>("status")?).unwrap_or(Status::Failed);
+    run.stop_reason = row.get("stop_reason")?;
+    run.finished_at = row.get("finished_at")?;
+    run.seconds = row.get("seconds")?;
+    run.http.requests = count("requests")?;
+    run.http.retries = count("retries")?;
+    Ok(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_run_comes_back_as_it_was_saved() {
+        let store = Store::temporary().unwrap().connection;
+        let id = begin(&store, "list.csv", "2026-01-01T00:00:00.000Z").unwrap();
+        let counts = Counts { rows: 3, planned: 3, found: 1, pending: 2, ..Counts::default() };
+        let mut run =
+            RunReport::planned(id, "list.csv".into(), "2026-01-01T00:00:00.000Z".into(), counts);
+        run.warnings.push("mind the gap".into());
+        run.seconds = 1.5;
+        save(&store, &run, Some(&HttpTally::default())).unwrap();
+        assert_eq!(load(&store, None).unwrap().unwrap(), run);
+        run.counts.found = 2;
+        run.counts.pending = 1;
+        save(&store, &run, None).unwrap();
+        assert_eq!(load(&store, Some(id)).unwrap().unwrap(), run, "columns are fresher than JSON");
+        assert_eq!(load(&store, Some(99)).unwrap(), None);
+        assert_eq!(rows_before(&store, "list.csv", id + 1).unwrap(), Some(3));
+        mark_dead(&store).unwrap();
+        let dead = load(&store, None).unwrap().unwrap();
+        assert_eq!((dead.status, dead.stop_reason.as_deref()), (Status::Stopped, Some(DIED)));
+    }
+
+    #[test]
+    fn request_numbers_grow_from_process_to_process() {
+        let store = Store::temporary().unwrap().connection;
+        let first = first_request_number(&store).unwrap();
+        assert!(first_request_number(&store).unwrap() >= first + (1 << 40));
+    }
+}

@@ -1,0 +1,272 @@
+//! The one writer: takes settled emails off the channel and commits them in batches.
+
+use crate::customer::{Customer, Field};
+use crate::email::Email;
+use crate::outcome::{Outcome, Settled};
+use crate::run::{HttpReport, RunReport};
+use crate::stop::{StopReason, StopSwitch};
+use crate::store::customers::{Answered, upsert};
+use crate::store::emails;
+use crate::store::ending::{self, KeyJudge, Missing};
+use crate::store::{Store, StoreError, runs};
+use crate::tally::HttpTally;
+use crate::time;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{Receiver, error::TryRecvError};
+
+/// A commit holds at most this many emails: enough that its own cost does not show.
+const BATCH_EMAILS: usize = 1000;
+
+/// A commit waits at most this long for more, so that a reader sees a slow run move and a killed
+/// one loses little.
+const BATCH_TIME: Duration = Duration::from_millis(200);
+
+/// How often the whole report is stored, which costs more than the counts.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// What the run's other parts see of it and bring to it.
+#[derive(Debug)]
+pub struct Live {
+    /// The report as of the last commit.
+    pub run: Mutex<RunReport>,
+    /// The requests so far.
+    pub http: Mutex<HttpTally>,
+}
+
+impl Live {
+    /// The report with the requests of this moment.
+    pub fn report(&self) -> RunReport {
+        let mut run = lock(&self.run).clone();
+        run.http = HttpReport::from(&*lock(&self.http));
+        run
+    }
+}
+
+/// A lock whose holder cannot leave it half done: both hold plain counts.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a writer has to know.
+#[derive(Clone, Debug)]
+pub struct WriterSettings {
+    /// Whether missing customers are believed.
+    pub missing: Missing,
+    /// The organization that answers must belong to, if it is known.
+    pub organization: Option<String>,
+    /// When the process began to work on the run.
+    pub began: Instant,
+}
+
+/// Starts the writer on its own thread. It ends the run when the channel closes, and hands the
+/// store and the finished report back.
+///
+/// # Errors
+/// The thread returns what SQLite says; the channel is closed then, and what was committed is
+/// whole.
+pub fn start(
+    store: Store,
+    live: Arc<Live>,
+    settled: Receiver<Settled>,
+    stop: StopSwitch,
+    settings: WriterSettings,
+) -> std::io::Result<JoinHandle<Result<(Store, RunReport), StoreError>>> {
+    let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+        let run = live.report();
+        let mut desk = Desk {
+            earlier_seconds: run.seconds,
+            judge: KeyJudge::load(&store.connection, run.run_id, settings.missing)?,
+            run,
+            live,
+            stop,
+            settings,
+            reported: None,
+        };
+        let mut inbox = Inbox { settled, timer };
+        let mut store = store;
+        while let Some(first) = inbox.settled.blocking_recv() {
+            desk.commit_batch(&mut store, first, &mut inbox)?;
+        }
+        desk.end(&mut store)?;
+        Ok((store, desk.run))
+    })
+}
+
+/// The channel, with a clock to wait on it for a while.
+struct Inbox {
+    settled: Receiver<Settled>,
+    timer: tokio::runtime::Runtime,
+}
+
+impl Inbox {
+    /// The next email, if one comes before `until`.
+    fn next(&mut self, until: Instant) -> Option<Settled> {
+        match self.settled.try_recv() {
+            Ok(settled) => Some(settled),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => {
+                let next = self.settled.recv();
+                let until = until.into();
+                self.timer.block_on(async { tokio::time::timeout_at(until, next).await.ok()? })
+            }
+        }
+    }
+}
+
+/// What the writer keeps in mind between commits.
+struct Desk {
+    run: RunReport,
+    live: Arc<Live>,
+    judge: KeyJudge,
+    stop: StopSwitch,
+    settings: WriterSettings,
+    earlier_seconds: f64,
+    reported: Option<Instant>,
+}
+
+impl Desk {
+    fn commit_batch(
+        &mut self,
+        store: &mut Store,
+        first: Settled,
+        inbox: &mut Inbox,
+    ) -> Result<(), StoreError> {
+        let until = time::instant() + BATCH_TIME;
+        let batch = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(settled) = next {
+            self.write(&batch, &settled)?;
+            taken += 1;
+            next = if taken < BATCH_EMAILS { inbox.next(until) } else { None };
+        }
+        self.judge.save(&batch, self.run.run_id)?;
+        self.save_counts(&batch)?;
+        batch.commit()?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Writes one email's outcome, unless the run is to leave nothing more behind.
+    fn write(&mut self, store: &Connection, settled: &Settled) -> Result<(), StoreError> {
+        if self.stop.reason().is_some_and(|reason| reason.distrusts_answers()) {
+            return Ok(());
+        }
+        let at = time::text(settled.at);
+        let mut leads_to = None;
+        if let Outcome::Found(customer) = &settled.outcome {
+            if let Some(theirs) = self.other_organization(store, customer)? {
+                self.stop.stop(theirs);
+                return Ok(());
+            }
+            leads_to = Some(self.write_customer(store, settled, (customer, &at))?);
+        }
+        emails::settle(store, self.run.run_id, settled, (leads_to, &at))?;
+        self.run.counts.settle(settled.outcome.kind());
+        self.judge(settled, leads_to);
+        Ok(())
+    }
+
+    fn write_customer(
+        &mut self,
+        store: &Connection,
+        settled: &Settled,
+        (customer, at): (&Customer, &str),
+    ) -> Result<i64, StoreError> {
+        let answered = Answered { run_id: self.run.run_id, request: settled.request, at };
+        let (key, changes) = upsert(store, customer, answered)?;
+        for change in changes {
+            self.run.changes.add(change.kind, 1);
+        }
+        let own = customer.email.given().and_then(|email| Email::parse(email).ok());
+        if own.is_some_and(|own| own.as_str() != settled.planned.email) {
+            self.run.other_email += 1;
+        }
+        Ok(key)
+    }
+
+    /// Watches over the key: emails that led to a customer should go on to.
+    fn judge(&mut self, settled: &Settled, leads_to: Option<i64>) {
+        match (&settled.outcome, settled.planned.led_to) {
+            (Outcome::Found(_), Some(before)) if leads_to == Some(before) => self.judge.kept(),
+            (Outcome::Found(_) | Outcome::NotFound, Some(_)) => self.judge.lost(),
+            _ => return,
+        }
+        if let Some(verdict) = self.judge.verdict() {
+            self.stop.stop(verdict);
+        }
+    }
+
+    /// The reason to stop if `customer` belongs to another organization than the store. The first
+    /// organization seen becomes the store's.
+    fn other_organization(
+        &mut self,
+        store: &Connection,
+        customer: &Customer,
+    ) -> Result<Option<StopReason>, StoreError> {
+        let Field::Given(theirs) = &customer.organization_id else {
+            return Ok(None);
+        };
+        match &self.settings.organization {
+            Some(ours) if ours == theirs => Ok(None),
+            Some(ours) => {
+                let (ours, theirs) = (ours.clone(), theirs.clone());
+                Ok(Some(StopReason::OtherOrganization { ours, theirs }))
+            }
+            None => {
+                set_organization(store, theirs)?;
+                self.settings.organization = Some(theirs.clone());
+                Ok(None)
+            }
+        }
+    }
+
+    fn save_counts(&mut self, store: &Connection) -> Result<(), StoreError> {
+        let now = time::instant();
+        self.run.seconds = self.earlier_seconds + (now - self.settings.began).as_secs_f64();
+        let http = lock(&self.live.http).clone();
+        self.run.http = HttpReport::from(&http);
+        let due = self.reported.is_none_or(|last| now - last >= REPORT_EVERY);
+        if due {
+            self.reported = Some(now);
+        }
+        runs::save(store, &self.run, due.then_some(&http))
+    }
+
+    fn publish(&self) {
+        lock(&self.live.run).clone_from(&self.run);
+    }
+
+    fn end(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        let at = time::text(time::now());
+        let last = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        ending::end(&last, &mut self.run, &self.judge, self.stop.reason(), &at)?;
+        self.reported = None;
+        self.save_counts(&last)?;
+        last.commit()?;
+        self.publish();
+        store.truncate_log()
+    }
+}
+
+/// The organization that the store belongs to, if it is known.
+///
+/// # Errors
+/// What SQLite says.
+pub fn organization(store: &Connection) -> Result<Option<String>, StoreError> {
+    let select = "SELECT organization_id FROM store_info";
+    Ok(store.query_row(select, [], |row| row.get(0)).optional()?.flatten())
+}
+
+/// Gives the store to an organization.
+///
+/// # Errors
+/// What SQLite says.
+pub fn set_organization(store: &Connection, organization: &str) -> Result<(), StoreError> {
+    store.execute("UPDATE store_info SET organization_id = ?1", [organization])?;
+    Ok(())
+}

@@ -8,17 +8,19 @@
 #![warn(missing_docs, unreachable_pub)]
 
 // The words that all parts speak.
-pub mod customer;
 pub mod email;
-pub mod exit;
+pub mod customer;
 pub mod outcome;
-pub mod run;
 pub mod stop;
+pub mod exit;
 pub mod tally;
+pub mod run;
 pub mod time;
 // The path, in order.
-pub mod plan;
 pub mod source;
+pub mod plan;
+pub mod lookup;
+pub mod api;
 pub mod store;
 // The stand-in for the API.
 pub mod sandbox;

@@ -155,6 +155,6 @@ mod tests {
         assert_eq!(ended(Some(StopReason::Limit(5)), 1, 4), (Status::Stopped, 4));
         assert_eq!(ended(Some(StopReason::Limit(10)), 0, 0), (Status::Complete, 0));
         assert_eq!(ended(Some(StopReason::Interrupted), 0, 0), (Status::Stopped, 130));
-        assert_eq!(ended(Some(StopReason::KeyRefused(401)), 0, 1), (Status::Stopped, 5));
+        assert_eq!(ended(Some(StopReason::KeyRefused), 0, 1), (Status::Stopped, 5));
     }
 }

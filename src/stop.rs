@@ -40,7 +40,7 @@ pub enum StopReason {
         theirs: String,
     },
     /// The API refuses the key.
-    KeyRefused(u16),
+    KeyRefused,
 }
 
 impl StopReason {
@@ -51,7 +51,7 @@ impl StopReason {
             Self::FailureLimit { .. } | Self::LongPause(_) => Exit::Trouble,
             Self::Terminated => Exit::Terminated,
             Self::Interrupted => Exit::Interrupted,
-            Self::CustomersLost { .. } | Self::OtherOrganization { .. } | Self::KeyRefused(_) => {
+            Self::CustomersLost { .. } | Self::OtherOrganization { .. } | Self::KeyRefused => {
                 Exit::Key
             }
         }
@@ -96,7 +96,7 @@ impl fmt::Display for StopReason {
                 theirs.escape_debug(),
                 ours.escape_debug()
             ),
-            Self::KeyRefused(status) => write!(f, "the API refuses the key (HTTP {status})"),
+            Self::KeyRefused => f.write_str("the API refuses the key (HTTP 401 or 403)"),
         }
     }
 }
@@ -150,8 +150,8 @@ mod tests {
         switch.stop(StopReason::Terminated);
         switch.stop(StopReason::Limit(3));
         assert_eq!(switch.reason(), Some(StopReason::Terminated));
-        switch.stop(StopReason::KeyRefused(401));
-        assert_eq!(switch.reason(), Some(StopReason::KeyRefused(401)));
+        switch.stop(StopReason::KeyRefused);
+        assert_eq!(switch.reason(), Some(StopReason::KeyRefused));
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
             StopReason::Interrupted,
             StopReason::CustomersLost { lost: 1, known: 1 },
             StopReason::OtherOrganization { ours: "a".into(), theirs: "b".into() },
-            StopReason::KeyRefused(401),
+            StopReason::KeyRefused,
         ];
         assert!(reasons.is_sorted());
         assert!(reasons.iter().map(StopReason::exit).is_sorted());

@@ -1,0 +1,188 @@
+//! The API key: where it comes from, and that it shows up nowhere.
+
+use reqwest::header::HeaderValue;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// An organization's key. Its `Debug` text does not hold it, and it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(HeaderValue);
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(hidden)")
+    }
+}
+
+impl ApiKey {
+    /// A key out of `text`, whose outer white space is not part of it.
+    ///
+    /// # Errors
+    /// What is wrong with it, without saying what it is.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err("is empty");
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("holds characters that no key has (white space or non-ASCII)");
+        }
+        let mut value = HeaderValue::from_str(text).map_err(|_| "cannot be sent in a header")?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    /// The value of the `x-api-key` header, marked as sensitive.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+/// Where the key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file, which is read again when the API refuses the key.
+    File(PathBuf),
+    /// `TELEMETRON_API_KEY`, or a key made for the sandbox.
+    Given(ApiKey),
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Nothing says where it is.
+    #[error(
+        "There is no API key. Set TELEMETRON_API_KEY, or name a file that holds it with --api-key-file."
+    )]
+    None,
+    /// The file cannot be read.
+    #[error("The API key file {} cannot be read: {reason}.", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system says.
+        reason: std::io::Error,
+    },
+    /// What is there is no key.
+    #[error("The API key in {place} {reason}.")]
+    Invalid {
+        /// Where it stands.
+        place: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+/// The name of the systemd credential that may hold the key.
+const CREDENTIAL: &str = "telemetron-api-key";
+
+impl KeySource {
+    /// The source that the settings name: a file, else the variable, else a systemd credential.
+    ///
+    /// # Errors
+    /// `None` or `Invalid`.
+    pub fn find(
+        file: Option<&Path>,
+        variable: Option<&str>,
+        credentials: Option<&Path>,
+    ) -> Result<Self, KeyError> {
+        if let Some(file) = file {
+            return Ok(Self::File(file.to_owned()));
+        }
+        if let Some(text) = variable {
+            let place = "TELEMETRON_API_KEY".to_owned();
+            let key = ApiKey::parse(text).map_err(|reason| KeyError::Invalid { place, reason })?;
+            return Ok(Self::Given(key));
+        }
+        let credential = credentials.map(|folder| folder.join(CREDENTIAL));
+        credential.filter(|file| file.exists()).map(Self::File).ok_or(KeyError::None)
+    }
+
+    /// The key as it is now.
+    ///
+    /// # Errors
+    /// `Unreadable` or `Invalid`.
+    pub fn read(&self) -> Result<ApiKey, KeyError> {
+        match self {
+            Self::Given(key) => Ok(key.clone()),
+            Self::File(path) => {
+                let text = fs::read_to_string(path)
+                    .map_err(|reason| KeyError::Unreadable { path: path.clone(), reason })?;
+                let place = path.display().to_string();
+                ApiKey::parse(&text).map_err(|reason| KeyError::Invalid { place, reason })
+            }
+        }
+    }
+
+    /// A warning, if others than its owner can read the key's file.
+    pub fn warning(&self) -> Option<String> {
+        let Self::File(path) = self else {
+            return None;
+        };
+        let open = others_can_read(path);
+        open.then(|| {
+            let path = path.display();
+            format!("The API key file {path} can be read by others; chmod 600 {path} mends that.")
+        })
+    }
+}
+
+#[cfg(unix)]
+fn others_can_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_can_read(_: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_never_shows() {
+        let key = ApiKey::parse("  s3cret-key\n").unwrap();
+        assert_eq!(key.header().as_bytes(), b"s3cret-key");
+        let source = KeySource::Given(key.clone());
+        let told = format!("{key:?} {source:?} {:?}", key.header());
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_without_being_told() {
+        for text in ["", " \n", "two words", "schlüssel", "tab\tbed", "nul\0"] {
+            let error = ApiKey::parse(text).unwrap_err();
+            assert!(text.trim().is_empty() || !error.contains(text.trim()));
+        }
+    }
+
+    #[test]
+    fn the_file_comes_before_the_variable_and_the_credential_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let find = |file, variable| KeySource::find(file, variable, Some(folder.path()));
+        assert_eq!(find(Some(file.as_path()), Some("k")).unwrap(), KeySource::File(file.clone()));
+        assert_eq!(find(None, Some("k")).unwrap().read().unwrap(), ApiKey::parse("k").unwrap());
+        assert!(matches!(find(None, None), Err(KeyError::None)));
+        fs::write(folder.path().join(CREDENTIAL), "c\n").unwrap();
+        assert_eq!(find(None, None).unwrap().read().unwrap(), ApiKey::parse("c").unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_gets_a_warning() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        fs::write(&file, "k").unwrap();
+        let source = KeySource::File(file.clone());
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(source.warning().unwrap().contains("chmod 600"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(source.warning(), None);
+    }
+}

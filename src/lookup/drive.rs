@@ -1,0 +1,120 @@
+//! The only loop: does what the scheduler decides. Each attempt is a task of its own, so that a
+//! slow store never makes an answer look slow; this is the one place where requests run side by
+//! side.
+
+use crate::api::client::Client;
+use crate::lookup::scheduler::{KeyReread, Scheduler, Step, Ticket};
+use crate::outcome::{Attempt, PlannedEmail, Settled};
+use crate::stop::StopSwitch;
+use crate::tally::HttpTally;
+use crate::time;
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::Sender;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep_until;
+
+/// Requests in flight when a run is stopped may take this long to come back.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why the lookups ended before the scheduler said so.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError<E> {
+    /// The plan cannot be read.
+    #[error(transparent)]
+    Plan(E),
+    /// The writer is gone; it knows why.
+    #[error("the writer ended early")]
+    WriterGone,
+    /// A lookup broke in a way that is a fault of this program.
+    #[error("A lookup ended in an unforeseen way ({0}). Please report it.")]
+    Task(#[from] JoinError),
+}
+
+/// Where answers go and what is counted on the way.
+#[derive(Debug)]
+pub struct Outlets<'a> {
+    /// To the writer.
+    pub settled: Sender<Settled>,
+    /// The requests.
+    pub http: &'a Mutex<HttpTally>,
+    /// Asks this loop to stop, and hears from it why it does.
+    pub stop: &'a StopSwitch,
+}
+
+/// Looks up what `plan` hands out (so many emails, or fewer, none at its end) until nothing is
+/// left or the run is stopped.
+///
+/// # Errors
+/// See [`DriveError`].
+pub async fn drive<E>(
+    mut scheduler: Scheduler,
+    client: Arc<Client>,
+    mut plan: impl FnMut(usize) -> Result<Vec<PlannedEmail>, E>,
+    outlets: Outlets<'_>,
+) -> Result<(), DriveError<E>> {
+    let mut in_flight = JoinSet::new();
+    let mut stop = outlets.stop.watch();
+    stop.mark_changed();
+    let mut drained_by: Option<Instant> = None;
+    loop {
+        if let Some(reason) = scheduler.stop_reason() {
+            outlets.stop.stop(reason.clone());
+        }
+        match scheduler.next(time::instant()) {
+            Step::Start(ticket) => {
+                in_flight.spawn(lookup(Arc::clone(&client), ticket));
+            }
+            Step::Settled(settled) => {
+                outlets.settled.send(settled).await.map_err(|_| DriveError::WriterGone)?;
+            }
+            Step::Refill(wanted) => scheduler.offer(plan(wanted).map_err(DriveError::Plan)?),
+            Step::RereadKey => scheduler.key_reread(reread(&client), time::instant()),
+            Step::Finished => return Ok(()),
+            Step::Wait(until) => {
+                let until = drained_by.or(until);
+                tokio::select! {
+                    Some(done) = in_flight.join_next() => {
+                        let (ticket, attempt) = done?;
+                        count(outlets.http, &ticket, &attempt);
+                        scheduler.settle(ticket, attempt, (time::instant(), time::now()));
+                    }
+                    () = sleep(until) => {
+                        if drained_by.is_some_and(|by| by <= time::instant()) {
+                            return Ok(());
+                        }
+                    }
+                    Ok(()) = stop.changed() => {
+                        if let Some(reason) = stop.borrow_and_update().clone() {
+                            scheduler.stop(reason);
+                            drained_by.get_or_insert(time::instant() + DRAIN);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn lookup(client: Arc<Client>, ticket: Ticket) -> (Ticket, Attempt) {
+    let attempt = client.lookup(ticket.email()).await;
+    (ticket, attempt)
+}
+
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until.into()).await,
+        None => pending().await,
+    }
+}
+
+fn reread(client: &Client) -> KeyReread {
+    if client.reread_key() { KeyReread::Changed } else { KeyReread::Same }
+}
+
+fn count(http: &Mutex<HttpTally>, ticket: &Ticket, attempt: &Attempt) {
+    let mut http = http.lock().unwrap_or_else(PoisonError::into_inner);
+    http.add(attempt);
+    http.retries += u64::from(ticket.is_retry());
+}

@@ -391,6 +391,7 @@ mod tests {
     use super::*;
     use crate::customer::Customer;
     use crate::time;
+    use std::collections::HashMap;
 
     /// A simulated run: a plan, and a clock that only moves when the scheduler waits.
     struct Run {
@@ -399,6 +400,8 @@ mod tests {
         now: Instant,
         plan: Vec<PlannedEmail>,
         asked: Vec<(String, Duration)>,
+        /// How often each email was answered.
+        before: HashMap<String, usize>,
         settled: Vec<Settled>,
         rereads: usize,
         most_in_flight: usize,
@@ -431,6 +434,7 @@ mod tests {
             now: begin,
             plan: plan.collect(),
             asked: Vec::new(),
+            before: HashMap::new(),
             settled: Vec::new(),
             rereads: 0,
             most_in_flight: 0,
@@ -465,9 +469,9 @@ mod tests {
                         if back.is_some_and(|back| back <= self.now) {
                             let (_, ticket) = in_flight.pop_front().unwrap();
                             let email = ticket.email().to_owned();
-                            let before =
-                                self.asked.iter().filter(|(one, _)| *one == email).count() - 1;
-                            let attempt = answer(&email, before);
+                            let before = self.before.entry(email.clone()).or_default();
+                            let attempt = answer(&email, *before);
+                            *before += 1;
                             let at = (self.now, Timestamp::UNIX_EPOCH);
                             self.scheduler.settle(ticket, attempt, at);
                         }

@@ -1,0 +1,75 @@
+//! The stand-in for the API: its rules, its customers, its pace.
+//!
+//! Pure: no clock, no I/O.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::customers::World;
+use super::limit::Bucket;
+use super::reply::{Answer, Asked, Reply};
+use super::{SandboxSettings, hash, rules};
+
+/// Tells the hash behind a delay from those behind the customers.
+const DELAY: u64 = 0x64656c6179;
+
+pub(super) struct StandIn {
+    key: String,
+    world: World,
+    revision: Arc<AtomicU32>,
+    latency: Duration,
+    jitter: Duration,
+    bucket: Option<Mutex<Bucket>>,
+}
+
+impl StandIn {
+    pub(super) fn new(settings: SandboxSettings, revision: Arc<AtomicU32>) -> Self {
+        Self {
+            key: settings.key,
+            world: World { seed: settings.seed, organization: settings.organization },
+            revision,
+            latency: settings.latency,
+            jitter: settings.jitter,
+            bucket: settings.rate_limit.map(|rate| Mutex::new(Bucket::new(rate))),
+        }
+    }
+
+    fn decide(&self, asked: &Asked<'_>) -> Reply {
+        if self.is_too_fast(asked.at) {
+            return Reply::error(429, "Too many requests").header("retry-after", "1");
+        }
+        let email = match rules::check(asked, &self.key) {
+            Ok(email) => email,
+            Err(refusal) => return refusal,
+        };
+        match self.world.customer(email, self.revision.load(Ordering::Relaxed)) {
+            Some(customer) => Reply::json(200, customer),
+            None => rules::not_found(),
+        }
+    }
+
+    fn is_too_fast(&self, now: Duration) -> bool {
+        self.bucket
+            .as_ref()
+            .is_some_and(|bucket| !bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now))
+    }
+
+    /// Even over [latency, latency + jitter), and the same for the same request of every run.
+    fn delay(&self, number: u64) -> Duration {
+        if self.jitter.is_zero() {
+            return self.latency;
+        }
+        self.latency + self.jitter.mul_f64(hash::unit(hash::mix(self.world.seed ^ DELAY, number)))
+    }
+}
+
+impl Answer for StandIn {
+    fn answer(&self, asked: &Asked<'_>) -> Reply {
+        self.decide(asked).after(self.delay(asked.number))
+    }
+
+    fn counts_attempts(&self) -> bool {
+        false
+    }
+}

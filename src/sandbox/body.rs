@@ -21,11 +21,9 @@ pub(super) struct ReplyBody {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Course {
     Whole,
-    /// Every byte, while the head has promised more of them.
-    Short,
     /// Pieces of this many bytes, with a pause before each but the first.
     Pieces(usize, Duration),
-    /// All that is there, then the connection breaks.
+    /// All that is there, while the head has promised more. Then the connection breaks.
     Broken,
 }
 
@@ -41,18 +39,13 @@ impl fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// The time that what was sent before a reset has to arrive: the reset would overtake it.
-const BEFORE_RESET: Duration = Duration::from_millis(5);
+/// The time that what was sent before a break has to leave and to arrive: a reset overtakes it.
+const BEFORE_BREAK: Duration = Duration::from_millis(5);
 
 impl ReplyBody {
     /// All of `bytes`.
     pub(super) fn whole(bytes: Bytes) -> Self {
         Self { rest: bytes, course: Course::Whole, waiting: None }
-    }
-
-    /// All of `bytes`, where more are promised.
-    pub(super) fn short(bytes: Bytes) -> Self {
-        Self { rest: bytes, course: Course::Short, waiting: None }
     }
 
     /// All of `bytes` in about `pieces` pieces.
@@ -61,15 +54,9 @@ impl ReplyBody {
         Self { rest: bytes, course: Course::Pieces(size, pause), waiting: None }
     }
 
-    /// The first half of `bytes`, then an error.
-    pub(super) fn broken(mut bytes: Bytes) -> Self {
-        bytes.truncate(bytes.len() / 2);
+    /// All of `bytes`, then an error.
+    pub(super) fn broken(bytes: Bytes) -> Self {
         Self { rest: bytes, course: Course::Broken, waiting: None }
-    }
-
-    /// Whether nothing follows but the break of the connection.
-    fn ends_badly(&self) -> bool {
-        matches!(self.course, Course::Short | Course::Broken)
     }
 }
 
@@ -89,10 +76,10 @@ impl Body for ReplyBody {
             }
         }
         if self.rest.is_empty() {
-            return Poll::Ready(None);
+            return Poll::Ready((self.course == Course::Broken).then_some(Err(Cut)));
         }
         let piece = match self.course {
-            Course::Whole | Course::Short => std::mem::take(&mut self.rest),
+            Course::Whole => std::mem::take(&mut self.rest),
             Course::Pieces(size, pause) => {
                 let size = size.min(self.rest.len());
                 let piece = self.rest.split_to(size);
@@ -100,7 +87,7 @@ impl Body for ReplyBody {
                 piece
             }
             Course::Broken => {
-                self.waiting = Some(Box::pin(sleep(BEFORE_RESET)));
+                self.waiting = Some(Box::pin(sleep(BEFORE_BREAK)));
                 std::mem::take(&mut self.rest)
             }
         };
@@ -108,11 +95,11 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && !self.ends_badly()
+        self.rest.is_empty() && self.course != Course::Broken
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.ends_badly() {
+        if self.course == Course::Broken {
             SizeHint::default()
         } else {
             SizeHint::with_exact(self.rest.len() as u64)

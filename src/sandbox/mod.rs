@@ -6,14 +6,18 @@
 mod body;
 mod changes;
 mod customers;
+mod faults;
 mod hash;
 mod limit;
 mod names;
+mod port;
 mod record;
 mod reply;
 mod rules;
 mod server;
+mod spoil;
 mod stand_in;
+mod wire;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub use faults::{
+    FAULTS_UNTIL_ATTEMPT, Fault, FaultPlan, FaultShare, InvalidFault, Outage, parse_share,
+};
 pub use reply::{Answer, Asked, Delivery, Reply};
 
 use server::Server;
@@ -57,6 +64,11 @@ pub struct SandboxSettings {
     pub jitter: Duration,
     /// Requests a second that are let through; beyond it the answer is 429.
     pub rate_limit: Option<f64>,
+    /// The share of answers, from 0 to 1, that a mixture of status 500, status 503 and resets takes
+    /// the place of. It adds to `faults` and ends with them ([`FaultPlan::until_attempt`]).
+    pub fail_rate: f64,
+    /// What goes wrong besides.
+    pub faults: FaultPlan,
     /// Threads that answer.
     pub threads: usize,
 }
@@ -72,6 +84,8 @@ impl Default for SandboxSettings {
             latency: SANDBOX_LATENCY,
             jitter: SANDBOX_JITTER,
             rate_limit: None,
+            fail_rate: 0.0,
+            faults: FaultPlan::default(),
             threads: 1,
         }
     }
@@ -105,9 +119,18 @@ pub fn start_with(listen: SocketAddr, answer: impl Answer) -> io::Result<Sandbox
 }
 
 fn check(settings: &SandboxSettings) -> io::Result<()> {
-    let wrong = match settings.rate_limit {
-        Some(rate) if !(rate.is_finite() && rate > 0.0) => "the rate limit must be above 0",
-        _ => return Ok(()),
+    let is_share = |share: f64| (0.0..=1.0).contains(&share);
+    let shares = settings.faults.shares.iter().map(|one| one.share);
+    let total = settings.faults.total() + settings.fail_rate;
+    // A sum of shares such as 0.1 + 0.2 + 0.7 can miss 1 by a rounding.
+    let wrong = if settings.rate_limit.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+        "the rate limit must be above 0"
+    } else if !shares.chain([settings.fail_rate]).all(is_share) {
+        "a share of answers goes from 0 to 1"
+    } else if total > 1.0 + f64::EPSILON * 8.0 {
+        "the shares of all faults add up to more than 1"
+    } else {
+        return Ok(());
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
 }

@@ -6,10 +6,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,21 +19,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use tokio::task::JoinSet;
 
 use super::body::{Cut, ReplyBody};
+use super::port::Port;
 use super::reply::{Answer, Asked, Delivery, Reply};
+use super::wire::Wire;
 use super::{hash, rules};
 
 /// The largest request body that is read, in bytes. A lookup's has under 300.
 const MAX_REQUEST_BODY: usize = 64 * 1024;
-
-/// Connections that the kernel holds until they are accepted: more than any client opens at once.
-const BACKLOG: u32 = 1024;
 
 /// The wait after a connection could not be accepted, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -122,41 +118,6 @@ fn runtime(threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads).enable_all().build()
 }
 
-/// An address that stays ours, open or closed.
-struct Port {
-    address: SocketAddr,
-    listener: TcpListener,
-}
-
-impl Port {
-    fn open(listen: SocketAddr) -> io::Result<Self> {
-        let open = || {
-            let listener = bind(listen)?.listen(BACKLOG)?;
-            Ok(Self { address: listener.local_addr()?, listener })
-        };
-        open().map_err(|error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"))
-        })
-    }
-
-    /// Refuses connections for `length`. A socket that is bound but does not listen keeps others
-    /// from taking the port.
-    async fn close_for(self, length: Duration) -> io::Result<Self> {
-        let address = self.address;
-        drop(self.listener);
-        let bound = bind(address)?;
-        tokio::time::sleep(length).await;
-        Ok(Self { address, listener: bound.listen(BACKLOG)? })
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
-
 /// Accepts connections until an outage cuts them all, and again after it.
 async fn serve(mut port: Port, answer: Arc<dyn Answer>, requests: Arc<AtomicU64>) {
     let (outage, mut outages) = tokio::sync::mpsc::unbounded_channel();
@@ -171,14 +132,22 @@ async fn serve(mut port: Port, answer: Arc<dyn Answer>, requests: Arc<AtomicU64>
             },
             Some(_) = connections.join_next() => {}
             Some(length) = outages.recv() => {
-                connections.shutdown().await;
-                port = match port.close_for(length).await {
+                port = match suffer(port, &mut connections, length).await {
                     Ok(port) => port,
                     Err(error) => return tracing::error!("the sandbox has lost its port: {error}"),
                 };
             }
         }
     }
+}
+
+/// Sits out an outage. The port closes first, so that no client whose connection is cut gets in
+/// again.
+async fn suffer(port: Port, connections: &mut JoinSet<()>, length: Duration) -> io::Result<Port> {
+    let closed = port.close()?;
+    connections.shutdown().await;
+    tokio::time::sleep(length).await;
+    closed.open()
 }
 
 /// What all connections share.
@@ -251,29 +220,29 @@ impl Desk {
 
     async fn deliver(&self, reply: Reply, reset: &AtomicBool) -> Result<Response<ReplyBody>, Cut> {
         let length = reply.body.len();
-        let body = match reply.delivery {
-            Delivery::Whole => return Ok(respond(reply, None, ReplyBody::whole)),
+        match reply.delivery {
+            Delivery::Whole => Ok(respond(reply, ReplyBody::whole)),
             Delivery::Slowly { pieces, pause } => {
-                return Ok(respond(reply, None, |bytes| ReplyBody::slow(bytes, pieces, pause)));
+                Ok(respond(reply, |bytes| ReplyBody::slow(bytes, pieces, pause)))
             }
-            Delivery::Truncated => {
-                return Ok(respond(reply, Some(length * 2 + 1), ReplyBody::short));
+            Delivery::Truncated => Ok(promise(length * 2 + 1, respond(reply, ReplyBody::broken))),
+            Delivery::ResetMidway => {
+                reset.store(true, Ordering::Relaxed);
+                let half = |bytes: Bytes| ReplyBody::broken(bytes.slice(..length / 2));
+                Ok(promise(length.max(1), respond(reply, half)))
             }
-            Delivery::ResetMidway => ReplyBody::broken,
             Delivery::Never => std::future::pending().await,
             Delivery::Reset => {
                 reset.store(true, Ordering::Relaxed);
-                return Err(Cut);
+                Err(Cut)
             }
             Delivery::Outage(duration) => {
                 reset.store(true, Ordering::Relaxed);
                 // The other end is gone only when the server stops, which cuts everything too.
                 let _ = self.outage.send(duration);
-                return Err(Cut);
+                std::future::pending().await
             }
-        };
-        reset.store(true, Ordering::Relaxed);
-        Ok(respond(reply, Some(length.max(1)), body))
+        }
     }
 }
 
@@ -289,74 +258,18 @@ async fn read(body: Incoming) -> Result<Option<Bytes>, Cut> {
     }
 }
 
-fn respond(
-    reply: Reply,
-    promised: Option<usize>,
-    body: impl FnOnce(Bytes) -> ReplyBody,
-) -> Response<ReplyBody> {
+fn respond(reply: Reply, body: impl FnOnce(Bytes) -> ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body(reply.body));
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     headers.extend(reply.headers);
-    if let Some(promised) = promised {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(promised));
-    }
     response
 }
 
-/// A connection's stream, which can end in a reset instead of an orderly close.
-struct Wire {
-    stream: TcpStream,
-    reset: Arc<AtomicBool>,
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        if self.reset.load(Ordering::Relaxed) {
-            // If this fails the connection closes in order, with its answer still missing.
-            let _ = self.stream.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+/// Says that the body has `length` bytes.
+fn promise(length: usize, mut response: Response<ReplyBody>) -> Response<ReplyBody> {
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
 }

@@ -1,4 +1,4 @@
-//! The stand-in for the API: its rules, its customers, its pace.
+//! The stand-in for the API: its rules, its customers, its pace, its faults.
 //!
 //! Pure: no clock, no I/O.
 
@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::customers::World;
+use super::faults::FaultPlan;
 use super::limit::Bucket;
-use super::reply::{Answer, Asked, Reply};
-use super::{SandboxSettings, hash, rules};
+use super::reply::{Answer, Asked, Delivery, Reply};
+use super::{SandboxSettings, hash, rules, spoil};
 
 /// Tells the hash behind a delay from those behind the customers.
 const DELAY: u64 = 0x64656c6179;
@@ -21,10 +22,13 @@ pub(super) struct StandIn {
     latency: Duration,
     jitter: Duration,
     bucket: Option<Mutex<Bucket>>,
+    faults: FaultPlan,
 }
 
 impl StandIn {
     pub(super) fn new(settings: SandboxSettings, revision: Arc<AtomicU32>) -> Self {
+        let mut faults = settings.faults;
+        faults.add_mixture(settings.fail_rate);
         Self {
             key: settings.key,
             world: World { seed: settings.seed, organization: settings.organization },
@@ -32,20 +36,31 @@ impl StandIn {
             latency: settings.latency,
             jitter: settings.jitter,
             bucket: settings.rate_limit.map(|rate| Mutex::new(Bucket::new(rate))),
+            faults,
         }
     }
 
     fn decide(&self, asked: &Asked<'_>) -> Reply {
+        if let Some(outage) = self.faults.outage.filter(|it| it.from_request == asked.number) {
+            return Reply::error(503, "Outage").deliver(Delivery::Outage(outage.length));
+        }
         if self.is_too_fast(asked.at) {
-            return Reply::error(429, "Too many requests").header("retry-after", "1");
+            return spoil::too_many();
+        }
+        if self.faults.key_refused_from.is_some_and(|first| asked.number >= first) {
+            return rules::key_refused();
         }
         let email = match rules::check(asked, &self.key) {
             Ok(email) => email,
             Err(refusal) => return refusal,
         };
-        match self.world.customer(email, self.revision.load(Ordering::Relaxed)) {
+        let good = match self.world.customer(email, self.revision.load(Ordering::Relaxed)) {
             Some(customer) => Reply::json(200, customer),
             None => rules::not_found(),
+        };
+        match self.faults.draw(self.world.seed, email, asked.attempt) {
+            Some(fault) => spoil::spoil(good, fault),
+            None => good,
         }
     }
 
@@ -70,6 +85,6 @@ impl Answer for StandIn {
     }
 
     fn counts_attempts(&self) -> bool {
-        false
+        !self.faults.shares.is_empty()
     }
 }

@@ -1,7 +1,8 @@
 //! A stand-in for the API on loopback, with made-up customers.
 //!
 //! Suggested reading order: `server` puts an [`Answer`] behind HTTP, `stand_in` is the answer
-//! that knows the API's `rules` and asks `customers` who stands behind an email.
+//! that knows the API's `rules`, asks `customers` who stands behind an email and `faults` what goes
+//! wrong.
 
 mod body;
 mod changes;
@@ -46,7 +47,8 @@ pub const SANDBOX_LATENCY: Duration = Duration::from_millis(20);
 pub const SANDBOX_JITTER: Duration = Duration::from_millis(20);
 
 /// How the sandbox behaves.
-#[derive(Clone, Debug)]
+// No Debug, here and in `Asked`: a key shows in no debug text.
+#[derive(Clone)]
 pub struct SandboxSettings {
     /// Where to listen: loopback alone, port 0 for any free one.
     pub listen: SocketAddr,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 
 /// One request, as it came in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// Which request of this server it is, counted from 1.
     pub number: u64,

@@ -88,3 +88,50 @@ impl Answer for StandIn {
         !self.faults.shares.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::faults::{Fault, FaultShare};
+    use super::*;
+
+    fn stand_in(settings: SandboxSettings) -> StandIn {
+        StandIn::new(settings, Arc::default())
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn delays(seed: u64) -> Vec<Duration> {
+        let settings =
+            SandboxSettings { seed, latency: ms(10), jitter: ms(20), ..Default::default() };
+        let stand_in = stand_in(settings);
+        (1..=2000).map(|number| stand_in.delay(number)).collect()
+    }
+
+    #[test]
+    fn delays_are_spread_evenly_above_the_latency() {
+        let delays = delays(0);
+        assert!(delays.iter().all(|delay| (ms(10)..ms(30)).contains(delay)));
+        for (from, to) in [(10, 15), (15, 20), (20, 25), (25, 30)] {
+            let count = delays.iter().filter(|delay| (ms(from)..ms(to)).contains(delay)).count();
+            assert!((440..560).contains(&count), "{count} from {from} ms");
+        }
+    }
+
+    #[test]
+    fn delays_repeat_and_differ_by_seed() {
+        assert_eq!(delays(0), delays(0));
+        assert_ne!(delays(0), delays(1));
+    }
+
+    #[test]
+    fn emails_are_counted_for_faults_alone() {
+        let without = SandboxSettings::default();
+        let shares = vec![FaultShare { fault: Fault::Reset, share: 0.01 }];
+        let faults = FaultPlan { shares, ..Default::default() };
+        assert!(stand_in(SandboxSettings { faults, ..without.clone() }).counts_attempts());
+        assert!(stand_in(SandboxSettings { fail_rate: 0.01, ..without.clone() }).counts_attempts());
+        assert!(!stand_in(without).counts_attempts());
+    }
+}

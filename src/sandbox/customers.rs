@@ -365,6 +365,14 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_email_can_come_to_be_known() {
+        let here = |email: &str, revision| customer(email, revision).is_some();
+        let comes = |email: &String| !here(email, 0) && here(email, 20);
+        let came = emails().take(2000).filter(comes).count();
+        assert!((80..125).contains(&came), "{came}");
+    }
+
+    #[test]
     fn customers_go_and_return() {
         let here = |email: &str, revision| customer(email, revision).is_some();
         let goes_and_returns = |email: &String| {

@@ -1,0 +1,55 @@
+//! Where the server listens, and does not during an outage.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that the kernel holds until they are accepted: more than any client opens at once.
+const BACKLOG: u32 = 1024;
+
+/// An address that stays ours, open or closed.
+pub(super) struct Port {
+    pub(super) address: SocketAddr,
+    pub(super) listener: TcpListener,
+}
+
+impl Port {
+    /// Binds `listen` and opens it.
+    pub(super) fn open(listen: SocketAddr) -> io::Result<Self> {
+        let open = || {
+            let listener = bind(listen)?.listen(BACKLOG)?;
+            Ok(Self { address: listener.local_addr()?, listener })
+        };
+        open().map_err(|error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"))
+        })
+    }
+
+    /// Refuses connections from now on.
+    pub(super) fn close(self) -> io::Result<ClosedPort> {
+        drop(self.listener);
+        Ok(ClosedPort { address: self.address, socket: bind(self.address)? })
+    }
+}
+
+/// A port that is closed for a time. A socket that is bound but does not listen keeps others from
+/// taking it.
+pub(super) struct ClosedPort {
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl ClosedPort {
+    /// Accepts connections again.
+    pub(super) fn open(self) -> io::Result<Port> {
+        Ok(Port { address: self.address, listener: self.socket.listen(BACKLOG)? })
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}

@@ -123,8 +123,8 @@ impl Dialect for MySqlOrMariaDb {
             .map_or(0, sqlx::mysql::MySqlDatabaseError::number);
         match number {
             1044 | 1045 | 1698 | 1251 | 1130 => Fault::Login,
-            // An unknown database is told as an unknown table, once we are in.
-            1146 | 1049 => Fault::UnknownTable,
+            // So is an unknown database, once we are in, and a name that no table can have.
+            1146 | 1049 | 1103 => Fault::UnknownTable,
             1792 | 1290 | 1836 => Fault::Writes,
             1053 | 1077 | 1152 | 1317 | 1927 | 2006 | 2013 => Fault::Gone,
             _ => Fault::Query,

@@ -129,3 +129,53 @@ impl Iterator for OpenSource {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn settings(path: &Path) -> SourceSettings {
+        SourceSettings::new(Location::File(path.to_owned()))
+    }
+
+    fn message(path: &Path) -> String {
+        let error = open(&settings(path)).expect_err("an error");
+        assert_eq!(error.kind(), SourceErrorKind::Unusable);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(message(folder.path()).contains("is a directory"));
+        assert!(message(&folder.path().join("no\u{1b}ne")).contains("no\\u{1b}ne` does not exist"));
+        assert!(message(&folder.path().join("a").join("b")).contains("does not exist"));
+    }
+
+    #[test]
+    fn rows_end_after_the_first_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "id,email\n1,a@x.io\n2,\"b@x.io\n").unwrap();
+        let mut open = open(&settings(&path)).unwrap();
+        assert_eq!(open.understood(), "comma, UTF-8, column 2 `email`");
+        assert_eq!(open.next().unwrap().unwrap(), InputRow { row: 2, text: "a@x.io".to_owned() });
+        assert!(matches!(open.next(), Some(Err(SourceError::UnclosedQuote { line: 3, .. }))));
+        assert!(open.next().is_none());
+    }
+
+    #[test]
+    fn contradictions_are_found_before_anything_is_opened() {
+        let table = Some("t".to_owned());
+        let error = open(&SourceSettings { table, ..settings(Path::new("none")) }).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Usage);
+    }
+
+    #[test]
+    fn an_unknown_encoding_is_the_command_lines_fault() {
+        assert_eq!(encoding("klingon").unwrap_err().kind(), SourceErrorKind::Usage);
+        assert_eq!(encoding("Latin-1").unwrap().name(), "windows-1252");
+    }
+}

@@ -137,6 +137,9 @@ fn text(value: ValueRef<'_>) -> String {
 
 fn database_error(name: &str, error: &rusqlite::Error) -> SourceError {
     let server = name.to_owned();
+    if let rusqlite::Error::SqlInputError { msg, .. } = error {
+        return SourceError::QueryRefused { server, message: escaped(msg) };
+    }
     let message = escaped(&error.to_string());
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => "Is it an SQLite database, and not encrypted?",
@@ -152,4 +155,154 @@ fn database_error(name: &str, error: &rusqlite::Error) -> SourceError {
         Some(_) | None => "Check the file and the query.",
     };
     SourceError::Database { server, message, advice }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::source::{self, Location, SourceErrorKind};
+
+    fn database() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("people.db");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE people (id INTEGER, email, \"odd\"\"; DROP\" TEXT);
+                 INSERT INTO people VALUES (1, 'a@x.io', 'x'), (2, NULL, ''), (3, 4, 'y'),
+                     (4, 1.5, 'z'), (5, x'6af6', '🦀'), (6, 'a' || char(0) || 'b', '');
+                 CREATE TABLE \"a.b\" (mail TEXT); CREATE TABLE orders (id INTEGER);",
+            )
+            .unwrap();
+        (folder, path)
+    }
+
+    fn settings(path: &Path) -> SourceSettings {
+        SourceSettings::new(Location::Sqlite(path.to_owned()))
+    }
+
+    fn table(path: &Path, table: &str, column: Option<&str>) -> SourceSettings {
+        let (table, column) = (Some(table.to_owned()), column.map(str::to_owned));
+        SourceSettings { table, column, ..settings(path) }
+    }
+
+    fn query(path: &Path, sql: &str) -> SourceSettings {
+        SourceSettings { query: Some(sql.to_owned()), ..settings(path) }
+    }
+
+    fn texts(settings: &SourceSettings) -> Vec<String> {
+        source::open(settings).unwrap().map(|row| row.unwrap().text).collect()
+    }
+
+    fn error(settings: &SourceSettings) -> SourceError {
+        let error = source::open(settings).expect_err("an error");
+        assert_eq!(error.kind(), SourceErrorKind::Unusable);
+        error
+    }
+
+    #[test]
+    fn values_of_every_type_are_text() {
+        let (_folder, path) = database();
+        let people = table(&path, "people", None);
+        assert_eq!(texts(&people), ["a@x.io", "", "4", "1.5", "jö", "a\0b"]);
+        let open = source::open(&people).unwrap();
+        assert_eq!(open.understood(), "SQLite, table `people`, column `email`");
+        assert_eq!(open.map(|row| row.unwrap().row).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(texts(&query(&path, "SELECT id, email FROM people WHERE id > 4")), ["5", "6"]);
+        assert_eq!(texts(&query(&path, "SELECT 1 WHERE 0; -- none")), [""; 0]);
+    }
+
+    #[test]
+    fn names_are_nothing_but_names() {
+        let (_folder, path) = database();
+        let odd = table(&path, "main.people", Some("odd\"; DROP"));
+        assert_eq!(texts(&odd), ["x", "", "y", "z", "🦀", ""]);
+        assert_eq!(texts(&table(&path, "\"a.b\"", None)), [""; 0]);
+        let injected = error(&table(&path, "people\"; DROP TABLE people; --", None));
+        assert!(matches!(injected, SourceError::UnknownTable { .. }), "{injected}");
+        // A column that is not there must not be taken for a text.
+        let unknown = error(&table(&path, "people", Some("nothing"))).to_string();
+        assert!(unknown.contains("no column `nothing`. It has: `id`, `email`"), "{unknown}");
+    }
+
+    #[test]
+    fn the_near_tables_are_named() {
+        let (_folder, path) = database();
+        let near = error(&table(&path, "persons", None)).to_string();
+        assert!(near.contains("has no table `persons`"), "{near}");
+        let near = error(&table(&path, "Order", None)).to_string();
+        assert!(near.ends_with("Near names: `orders`."), "{near}");
+    }
+
+    #[test]
+    fn nothing_is_written() {
+        let (folder, path) = database();
+        let before = std::fs::read(&path).unwrap();
+        let other = folder.path().join("other.db");
+        for (sql, refusal) in [
+            ("DELETE FROM people RETURNING id", "QueryWrites"),
+            ("DELETE FROM people", "QueryWrites"),
+            ("PRAGMA journal_mode = WAL", "QueryWrites"),
+            ("PRAGMA query_only = 0", "QueryWithoutColumn"),
+            ("SELECT 1; DELETE FROM people", "QueryRefused"),
+            ("", "Usage"),
+            ("-- nothing", "QueryWithoutColumn"),
+            ("SELECT nope FROM people", "QueryRefused"),
+            ("SELECT json('{') FROM people", "QueryRefused"),
+            (&format!("VACUUM INTO '{}'", other.display()), "Query"),
+            (&format!("ATTACH '{}' AS other", other.display()), "QueryWithoutColumn"),
+        ] {
+            let opened = source::open(&query(&path, sql));
+            let error = match opened {
+                Err(error) => error,
+                Ok(open) => open.filter_map(Result::err).next().expect(sql),
+            };
+            assert!(format!("{error:?}").starts_with(refusal), "{sql}: {error:?}");
+        }
+        assert!(!other.exists());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_is_no_database_is_told() {
+        let (folder, _) = database();
+        let message = |path: &Path| error(&table(path, "t", None)).to_string();
+        assert!(message(&folder.path().join("none.db")).contains("does not exist"));
+        assert!(message(folder.path()).contains("is a directory"));
+        let text = folder.path().join("text.db");
+        std::fs::write(&text, "email\na@x.io\n".repeat(100)).unwrap();
+        assert!(message(&text).contains("Is it an SQLite database"));
+    }
+
+    #[test]
+    fn the_store_is_no_source_by_any_name() {
+        let (folder, path) = database();
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let hard_link = folder.path().join("hard.db");
+        std::fs::hard_link(&path, &hard_link).unwrap();
+        for (source, store) in [(&path, &path), (&link, &path), (&path, &link), (&hard_link, &path)]
+        {
+            let store = Some(store.clone());
+            let refused = error(&SourceSettings { store, ..table(source, "people", None) });
+            assert!(matches!(refused, SourceError::StoreItself { .. }), "{refused}");
+        }
+        let elsewhere = Some(folder.path().join("store.db"));
+        assert!(
+            source::open(&SourceSettings { store: elsewhere, ..table(&path, "people", None) })
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn dropping_the_rows_breaks_a_long_query_off() {
+        let (_folder, path) = database();
+        let endless =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+        let mut open = source::open(&query(&path, endless)).unwrap();
+        assert_eq!(open.nth(5000).unwrap().unwrap().text, "5001");
+        drop(open);
+    }
 }

@@ -26,6 +26,8 @@ pub(super) trait Dialect: 'static {
     const NAME: &'static str;
     /// What quotes a name.
     const QUOTE: char;
+    /// Statements that help; a server to which they mean nothing is read without.
+    const PREPARE: &'static [&'static str];
     /// Statements that make the session one that only reads.
     const BEGIN: &'static [&'static str];
     /// Lists `schema.table`, of the default schema `table` alone.
@@ -45,6 +47,8 @@ impl Dialect for PostgreSql {
 
     const NAME: &'static str = "PostgreSQL";
     const QUOTE: char = '"';
+    /// Else a query that nobody waits for any more goes on until its first row.
+    const PREPARE: &'static [&'static str] = &["SET client_connection_check_interval = '2s'"];
     const BEGIN: &'static [&'static str] = &["BEGIN READ ONLY"];
     const TABLES: &'static str = "\
         SELECT CASE WHEN table_schema = current_schema() THEN table_name::text \
@@ -93,11 +97,11 @@ pub(super) struct MySqlOrMariaDb;
 impl Dialect for MySqlOrMariaDb {
     type Db = MySql;
 
-    const NAME: &'static str = "MySQL";
+    const NAME: &'static str = "MySQL/MariaDB";
     const QUOTE: char = '`';
     /// The server's own minute of patience with a slow reader is short while a big plan is made.
-    const BEGIN: &'static [&'static str] =
-        &["SET SESSION net_write_timeout = 3600", "START TRANSACTION READ ONLY"];
+    const PREPARE: &'static [&'static str] = &["SET SESSION net_write_timeout = 3600"];
+    const BEGIN: &'static [&'static str] = &["START TRANSACTION READ ONLY"];
     const TABLES: &'static str = "\
         SELECT IF(table_schema = DATABASE(), table_name, CONCAT(table_schema, '.', table_name)) \
         FROM information_schema.tables \

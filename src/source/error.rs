@@ -62,7 +62,9 @@ pub enum SourceError {
         "{server} cannot be reached: {message}. Check the address, and that the server runs and lets this machine in."
     )]
     Unreachable { server: String, message: String },
-    #[error("{server} refused the login: {message}. Check user and password ({password_help}).")]
+    #[error(
+        "{server} refused the login: {message}. Check the user, its rights, and the password ({password_help})."
+    )]
     LoginRefused { server: String, message: String, password_help: &'static str },
     #[error("{server} has no table {table}. {near}")]
     UnknownTable { server: String, table: String, near: NearNames },

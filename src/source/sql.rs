@@ -22,6 +22,8 @@ use super::table::{TableName, quoted_name};
 /// How long a server has to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+const TLS_ADVICE: &str = "Check sslmode and the certificate named in the URL.";
+
 /// What to read.
 #[derive(Clone, Debug)]
 enum Wanted {
@@ -73,6 +75,12 @@ where
     for<'c> &'c mut <D::Db as Database>::Connection: Executor<'c, Database = D::Db>,
 {
     let mut connection = connect::<D>(url).await?;
+    for statement in D::PREPARE {
+        match run::<D>(&mut connection, statement).await {
+            Ok(()) | Err(sqlx::Error::Database(_)) => {}
+            Err(error) => return Err(explain::<D>(url, error).into()),
+        }
+    }
     for statement in D::BEGIN {
         run::<D>(&mut connection, statement).await.map_err(|error| explain::<D>(url, error))?;
     }
@@ -221,12 +229,21 @@ fn explain_connect<D: Dialect>(url: &DatabaseUrl, error: &sqlx::Error) -> Source
             message: message(error),
             advice: "Check the name of the database in the URL.",
         },
-        sqlx::Error::Tls(_) => SourceError::Database {
+        other if is_tls(other) => SourceError::Database {
             server: url.to_string(),
             message: message(error),
-            advice: "Check sslmode and the certificate named in the URL.",
+            advice: TLS_ADVICE,
         },
         other => unreachable_server(url, &message(other)),
+    }
+}
+
+/// A certificate that is not believed comes as unreadable data.
+fn is_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(io) => io.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
     }
 }
 

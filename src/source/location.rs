@@ -1,0 +1,292 @@
+//! Where a source is: what the user writes, understood, and named without secrets.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use sqlx::ConnectOptions;
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+use super::error::{SourceError, escaped_whole, quoted};
+
+/// The parameters of a URL that reach PostgreSQL; any other would be ignored in silence.
+const POSTGRES_PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// The same for MySQL and MariaDB.
+const MYSQL_PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "charset",
+    "collation",
+    "socket",
+    "timezone",
+    "time-zone",
+];
+
+/// Where the rows are.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// Standard input, written `-`.
+    Stdin,
+    /// A CSV file.
+    File(PathBuf),
+    /// An SQLite database, written `sqlite:PATH`.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server, written `postgres://…` or `postgresql://…`.
+    Postgres(DatabaseUrl),
+    /// A MySQL or MariaDB server, written `mysql://…` or `mariadb://…`.
+    Mysql(DatabaseUrl),
+}
+
+/// The address of a database with its login. Shown (`Debug`, `Display`) without the password.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    pub(super) options: Options,
+    place: String,
+}
+
+#[derive(Clone)]
+pub(super) enum Options {
+    Postgres(Box<PgConnectOptions>),
+    Mysql(Box<MySqlConnectOptions>),
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({})", self.place)
+    }
+}
+
+impl Location {
+    /// Understands what a user names as the source. Of a database, this also reads what the
+    /// environment says of it (`PGHOST`, `PGPASSWORD`, `~/.pgpass`, `MYSQL_PWD` and so on).
+    ///
+    /// # Errors
+    /// A [`super::SourceErrorKind::Usage`] for an unknown or broken URL; it repeats no password.
+    pub fn parse(source: &str) -> Result<Self, SourceError> {
+        if source.is_empty() {
+            return Err(usage("The source is an empty text. Name a file, `-` or a database."));
+        }
+        if source == "-" {
+            return Ok(Self::Stdin);
+        }
+        if let Some(path) = source.strip_prefix("sqlite:") {
+            return sqlite_path(path).map(Self::Sqlite);
+        }
+        let scheme = source.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        match scheme.as_str() {
+            "postgres" | "postgresql" if source.contains(':') => {
+                DatabaseUrl::postgres(&parse_url(source, POSTGRES_PARAMETERS)?).map(Self::Postgres)
+            }
+            "mysql" | "mariadb" if source.contains(':') => {
+                DatabaseUrl::mysql(&parse_url(source, MYSQL_PARAMETERS)?).map(Self::Mysql)
+            }
+            other if source.contains("://") => Err(SourceError::Usage(format!(
+                "A source of kind {} is not known. Known are a file, `-`, `sqlite:PATH`, \
+                 `postgres://…` and `mysql://…`.",
+                quoted(&format!("{other}://"))
+            ))),
+            _ => Ok(Self::File(PathBuf::from(source))),
+        }
+    }
+
+    /// What messages, reports and the store call it; the same whatever the working directory.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".to_owned(),
+            Self::File(path) => escaped_whole(&lasting_path(path).to_string_lossy()),
+            Self::Sqlite(path) => {
+                format!("sqlite:{}", escaped_whole(&lasting_path(path).to_string_lossy()))
+            }
+            Self::Postgres(url) | Self::Mysql(url) => url.place.clone(),
+        }
+    }
+}
+
+impl DatabaseUrl {
+    fn postgres(url: &Url) -> Result<Self, SourceError> {
+        let options = PgConnectOptions::from_url(url).map_err(|error| broken_url(&error))?;
+        let address = match options.get_socket() {
+            Some(socket) => format!("[{}]", socket.display()),
+            None => options.get_host().to_owned(),
+        };
+        let user = options.get_username();
+        let database = options.get_database().unwrap_or(user);
+        let place = format!("postgres://{user}@{address}:{}/{database}", options.get_port());
+        let options = Options::Postgres(Box::new(options.disable_statement_logging()));
+        Ok(Self { options, place: escaped_whole(&place) })
+    }
+
+    fn mysql(url: &Url) -> Result<Self, SourceError> {
+        let mut options = MySqlConnectOptions::from_url(url).map_err(|error| broken_url(&error))?;
+        if url.password().is_none()
+            && let Ok(password) = std::env::var("MYSQL_PWD")
+        {
+            options = options.password(&password);
+        }
+        let address = match options.get_socket() {
+            Some(socket) => format!("[{}]", socket.display()),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        let database = options.get_database().unwrap_or_default();
+        let place = format!("mysql://{}@{address}/{database}", options.get_username());
+        // The query is the user's own: it runs under the server's own rules.
+        let options = options
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .disable_statement_logging();
+        let options = Options::Mysql(Box::new(options));
+        Ok(Self { options, place: escaped_whole(&place) })
+    }
+}
+
+/// The path by which a file can be found again: symbolic links followed. A pipe has none that
+/// lasts, and what does not exist has no links to follow.
+pub(super) fn lasting_path(path: &Path) -> PathBuf {
+    let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if path.is_file() { path.canonicalize().unwrap_or_else(|_| absolute()) } else { absolute() }
+}
+
+fn sqlite_path(path: &str) -> Result<PathBuf, SourceError> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() {
+        return Err(usage("`sqlite:` names no file. Write `sqlite:PATH`."));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Refuses what could be half a password: that would be printed as something else.
+fn parse_url(source: &str, known: &[&str]) -> Result<Url, SourceError> {
+    let url = Url::parse(source).map_err(|error| broken_url(&error))?;
+    if !source.contains("://") {
+        return Err(broken_url(&"`//` is missing after the colon"));
+    }
+    if url.fragment().is_some() || url.path().contains('@') {
+        return Err(broken_url(&"there is a `#`, or an `@` after the host"));
+    }
+    for (key, _) in url.query_pairs() {
+        let group = key.starts_with("options[") && known.contains(&"options");
+        if !group && !known.contains(&key.as_ref()) {
+            return Err(broken_url(&format!(
+                "it has a parameter that is not known; known are {}",
+                known.join(", ")
+            )));
+        }
+    }
+    Ok(url)
+}
+
+fn broken_url(error: &dyn fmt::Display) -> SourceError {
+    SourceError::Usage(format!(
+        "The database URL cannot be understood: {}. Write kind://user:password@host:port/database, \
+         with special characters in the password as %23 (#), %2F (/), %3A (:), %3F (?), %40 (@).",
+        escaped_whole(&error.to_string())
+    ))
+}
+
+fn usage(message: &str) -> SourceError {
+    SourceError::Usage(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceErrorKind;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_kind_is_known_by_what_it_begins_with() {
+        let kind = |source| format!("{:?}", Location::parse(source).unwrap());
+        assert_eq!(kind("-"), "Stdin");
+        assert_eq!(kind("a b.csv"), "File(\"a b.csv\")");
+        assert_eq!(kind("./postgres.csv"), "File(\"./postgres.csv\")");
+        assert_eq!(kind("sqlite:a.db"), "Sqlite(\"a.db\")");
+        assert_eq!(kind("sqlite:///data/a.db"), "Sqlite(\"/data/a.db\")");
+        for (source, shown) in [
+            ("postgres://u:geheim@h:5433/d", "Postgres(DatabaseUrl(postgres://u@h:5433/d))"),
+            ("PostgreSQL://u:geheim@h/", "Postgres(DatabaseUrl(postgres://u@h:5432/u))"),
+            (
+                "postgres:///d?host=/run/pg&user=u&password=geheim",
+                "Postgres(DatabaseUrl(postgres://u@[/run/pg]:5432/d))",
+            ),
+            ("mysql://u:geheim@h/d", "Mysql(DatabaseUrl(mysql://u@h:3306/d))"),
+            (
+                "mariadb://u:a%40geheim@h/d?ssl-mode=required",
+                "Mysql(DatabaseUrl(mysql://u@h:3306/d))",
+            ),
+        ] {
+            assert_eq!(kind(source), shown);
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_told_what_is_known() {
+        let error = Location::parse("mssql://u:geheim@h/d").unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Usage);
+        let message = error.to_string();
+        assert!(message.contains("`mssql://`") && message.contains("sqlite:PATH"), "{message}");
+        assert!(!message.contains("geheim"), "{message}");
+    }
+
+    #[test]
+    fn a_broken_url_repeats_no_password() {
+        for source in [
+            "postgres://u:ge#heim@h/d",
+            "postgres://u:12#heim@h/d",
+            "postgres://u:12/heim@h/d",
+            "postgres://u:12?heim@h/d",
+            "postgres://u:heim/x@h/d",
+            "postgres:u:heim@h/d",
+            "postgres:/u:heim@h/d",
+            "mysql://u:1?heim=2@h/d",
+            "mysql://u@h/d?password=heim",
+            "postgres://u:heim@h/d?sslmode=odd",
+            "postgres://u:heim@h:port/d",
+        ] {
+            let error = Location::parse(source).expect_err(source);
+            assert_eq!(error.kind(), SourceErrorKind::Usage, "{source}");
+            assert!(!format!("{error} {error:?}").contains("heim"), "{source}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_password_is_ever_shown(password in "[a-z0-9#/?:@%&=\\[\\] ]{0,8}geheim[a-z0-9#/?:@%&=]{0,8}") {
+            for kind in ["postgres", "postgresql", "mysql", "mariadb", "oracle"] {
+                let shown = format!("{:?}", Location::parse(&format!("{kind}://u:{password}@h:1/d")));
+                prop_assert!(!shown.contains("geheim"), "{}", shown);
+            }
+        }
+    }
+}

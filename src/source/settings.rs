@@ -1,0 +1,218 @@
+//! What the user has said of a source, and whether it fits together.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{SourceError, escaped_whole, quoted};
+use super::location::lasting_path;
+use super::table::TableName;
+use super::{Encoding, Location, column};
+
+/// Where the rows are and how to read them; what is not said is found out.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// Where the rows are.
+    pub location: Location,
+    /// The column of emails: its name, or its number from 1.
+    pub column: Option<String>,
+    /// What separates the cells of a CSV file, one ASCII character.
+    pub delimiter: Option<u8>,
+    /// The first row of a CSV file is a row like any other.
+    pub no_header: bool,
+    /// The encoding of a CSV file, see [`encoding`]. A byte order mark says more.
+    pub encoding: Option<&'static Encoding>,
+    /// The table of a database, with or without its schema.
+    pub table: Option<String>,
+    /// The query of a database whose first column is the email.
+    pub query: Option<String>,
+    /// The store that the answers go to, which cannot be the source as well.
+    pub store: Option<PathBuf>,
+}
+
+impl SourceSettings {
+    /// A source of which nothing is said but where it is.
+    pub fn new(location: Location) -> Self {
+        Self {
+            location,
+            column: None,
+            delimiter: None,
+            no_header: false,
+            encoding: None,
+            table: None,
+            query: None,
+            store: None,
+        }
+    }
+
+    /// How the source is named in the store, in reports and logs: an absolute path, `standard
+    /// input`, or the address of a database without its password; then the table or query.
+    /// The same between runs, whatever the working directory.
+    pub fn name(&self) -> String {
+        let place = self.location.name();
+        match (&self.table, &self.query) {
+            (Some(table), _) => format!("{place} table {}", escaped_whole(table)),
+            (None, Some(query)) => format!("{place} query {}", escaped_whole(query.trim())),
+            (None, None) => place,
+        }
+    }
+
+    /// Whether the settings fit together; nothing is opened.
+    ///
+    /// # Errors
+    /// A [`super::SourceErrorKind::Usage`] for those that do not.
+    pub fn check(&self) -> Result<(), SourceError> {
+        let texts = [&self.column, &self.table, &self.query];
+        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err(usage("--column, --table and --query cannot hold a zero byte."));
+        }
+        match self.location {
+            Location::Stdin | Location::File(_) => self.check_csv(),
+            Location::Sqlite(_) | Location::Postgres(_) | Location::Mysql(_) => {
+                self.check_database()
+            }
+        }
+    }
+
+    fn check_csv(&self) -> Result<(), SourceError> {
+        if self.table.is_some() || self.query.is_some() {
+            return Err(usage(
+                "--table and --query read a database, and the source is a CSV file. For an \
+                 SQLite file write `sqlite:PATH`.",
+            ));
+        }
+        if self.delimiter.is_some_and(|byte| !byte.is_ascii() || b"\"\r\n\0".contains(&byte)) {
+            return Err(usage(
+                "--delimiter is one ASCII character other than a quote or a line end.",
+            ));
+        }
+        match self.column.as_deref() {
+            Some("") => Err(usage("--column is empty. Give a name, or a number from 1.")),
+            Some(wanted) if self.no_header && column::as_number(wanted).is_none() => {
+                Err(SourceError::Usage(format!(
+                    "--no-header leaves no names, so --column {} means nothing. Give a number \
+                     from 1.",
+                    quoted(wanted)
+                )))
+            }
+            Some(wanted) if self.no_header && column::as_number(wanted) == Some(0) => {
+                Err(usage("--column counts from 1."))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_database(&self) -> Result<(), SourceError> {
+        if self.delimiter.is_some() || self.no_header || self.encoding.is_some() {
+            return Err(usage(
+                "--delimiter, --no-header and --encoding read CSV, and the source is a database.",
+            ));
+        }
+        match (&self.table, &self.query) {
+            (None, None) => {
+                Err(usage("A database needs --table NAME (and --column) or --query SQL."))
+            }
+            (Some(_), Some(_)) => Err(usage("Give --table or --query, not both.")),
+            (Some(table), None) => TableName::parse(table).map(|_| ()),
+            (None, Some(_)) if self.column.is_some() => {
+                Err(usage("--column goes with --table; of a --query the first column is read."))
+            }
+            (None, Some(query)) if query.trim().is_empty() => Err(usage("--query is empty.")),
+            (None, Some(_)) => Ok(()),
+        }
+    }
+
+    /// Whether `path` is the store, by whatever name.
+    pub(super) fn is_store(&self, path: &Path) -> bool {
+        self.store.as_ref().is_some_and(|store| {
+            lasting_path(store) == lasting_path(path) || is_same_file(store, path)
+        })
+    }
+}
+
+#[cfg(unix)]
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (one.metadata(), other.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        (Ok(_) | Err(_), _) => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_: &Path, _: &Path) -> bool {
+    false
+}
+
+fn usage(message: &str) -> SourceError {
+    SourceError::Usage(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceErrorKind;
+
+    fn settings(source: &str) -> SourceSettings {
+        SourceSettings::new(Location::parse(source).unwrap())
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_the_command_lines_fault() {
+        let csv = settings("a.csv");
+        let database = SourceSettings { table: some("t"), ..settings("sqlite:a.db") };
+        for (settings, word) in [
+            (SourceSettings { table: some("t"), ..csv.clone() }, "CSV"),
+            (SourceSettings { query: some("q"), ..csv.clone() }, "CSV"),
+            (SourceSettings { delimiter: Some(b'"'), ..csv.clone() }, "ASCII"),
+            (SourceSettings { delimiter: Some(0xe4), ..csv.clone() }, "ASCII"),
+            (SourceSettings { no_header: true, column: some("x"), ..csv.clone() }, "`x`"),
+            (SourceSettings { no_header: true, column: some("0"), ..csv.clone() }, "from 1"),
+            (SourceSettings { column: some(""), ..csv.clone() }, "empty"),
+            (SourceSettings { table: None, ..database.clone() }, "needs --table"),
+            (SourceSettings { query: some("q"), ..database.clone() }, "not both"),
+            (SourceSettings { delimiter: Some(b';'), ..database.clone() }, "--delimiter"),
+            (SourceSettings { no_header: true, ..database.clone() }, "--no-header"),
+            (SourceSettings { table: some("a..b"), ..database.clone() }, "table"),
+            (SourceSettings { table: some("a\0b"), ..database.clone() }, "zero"),
+            (
+                SourceSettings {
+                    table: None,
+                    query: some("q"),
+                    column: some("c"),
+                    ..database.clone()
+                },
+                "--column",
+            ),
+            (SourceSettings { table: None, query: some(" "), ..database.clone() }, "empty"),
+        ] {
+            let error = settings.check().unwrap_err();
+            assert_eq!(error.kind(), SourceErrorKind::Usage);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        assert!(database.check().is_ok());
+        assert!(SourceSettings { no_header: true, column: some("2"), ..csv }.check().is_ok());
+    }
+
+    #[test]
+    fn a_name_lasts_whatever_way_leads_to_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        std::fs::write(folder.join("a.csv"), "x").unwrap();
+        std::os::unix::fs::symlink(folder.join("a.csv"), folder.join("link.csv")).unwrap();
+        let named = |file: &str| settings(&format!("{}/{file}", folder.display())).name();
+        let expected = format!("{}/a.csv", folder.display());
+        assert_eq!(named("a.csv"), expected);
+        assert_eq!(named("./link.csv"), expected);
+        assert_eq!(settings("missing.csv").name(), format!("{}/missing.csv", cwd()));
+        assert_eq!(settings("-").name(), "standard input");
+        let table = SourceSettings { table: some("p"), ..settings("sqlite:m.db") };
+        assert_eq!(table.name(), format!("sqlite:{}/m.db table p", cwd()));
+    }
+
+    fn cwd() -> String {
+        std::env::current_dir().unwrap().display().to_string()
+    }
+}

@@ -1,0 +1,301 @@
+//! Rows out of real servers, started for the test and thrown away.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use telemetron_sync::source::{self, Location, SourceError, SourceErrorKind, SourceSettings};
+
+use crate::support::memory::peak_growth_kib;
+use crate::support::server::Server;
+use crate::support::{mariadb, postgres};
+
+fn table(url: &str, table: &str, column: Option<&str>) -> SourceSettings {
+    let mut settings = SourceSettings::new(Location::parse(url).expect("a source"));
+    settings.table = Some(table.to_owned());
+    settings.column = column.map(str::to_owned);
+    settings
+}
+
+fn query(url: &str, sql: &str) -> SourceSettings {
+    let mut settings = SourceSettings::new(Location::parse(url).expect("a source"));
+    settings.query = Some(sql.to_owned());
+    settings
+}
+
+fn texts(settings: &SourceSettings) -> Vec<String> {
+    let open = source::open(settings).expect("the source opens");
+    open.map(|row| row.expect("a row").text).collect()
+}
+
+/// The error that opening or reading ends with. Whatever it is, no password is in it.
+fn error(settings: &SourceSettings) -> SourceError {
+    let error = match source::open(settings) {
+        Err(error) => error,
+        Ok(open) => open.filter_map(Result::err).next().expect("an error"),
+    };
+    let shown = format!("{error} {error:?} {settings:?} {}", settings.name());
+    assert!(!shown.contains("geheim"), "{shown}");
+    assert_eq!(error.kind(), SourceErrorKind::Unusable, "{error}");
+    error
+}
+
+fn message(settings: &SourceSettings) -> String {
+    error(settings).to_string()
+}
+
+const POSTGRES_PEOPLE: &str = "
+    CREATE TABLE people (id int, \"E-Mail\" text, number numeric, born date, raw bytea, mood text);
+    INSERT INTO people VALUES
+        (1, 'a@x.io', 1.50, '2001-02-03', 'b@x.io', ''), (2, NULL, NULL, NULL, NULL, NULL),
+        (3, 'jörg🦀@x.io', 7, '2001-02-03', '\\xff', E'c\\nd');
+    CREATE SCHEMA sales;
+    CREATE TABLE sales.\"odd.\"\"name\"\"; DROP TABLE people; --\" (email varchar(50));
+    INSERT INTO sales.\"odd.\"\"name\"\"; DROP TABLE people; --\" VALUES ('odd@x.io');";
+
+#[test]
+fn postgres_tables_and_queries_are_read() {
+    let Some(server) = postgres::start(POSTGRES_PEOPLE) else { return };
+    let url = postgres::url(&server);
+    assert_eq!(texts(&table(&url, "people", None)), ["a@x.io", "", "jörg🦀@x.io"]);
+    assert_eq!(texts(&table(&url, "public.people", Some("raw"))), ["b@x.io", "", "ÿ"]);
+    assert_eq!(texts(&table(&url, "people", Some("NUMBER"))), ["1.50", "", "7"]);
+    assert_eq!(texts(&table(&url, "people", Some("1"))), ["1", "2", "3"]);
+    assert_eq!(texts(&table(&url, "people", Some("born")))[0], "2001-02-03");
+    let rows = query(&url, "SELECT mood, id FROM people ORDER BY 2 DESC; ");
+    assert_eq!(texts(&rows), ["c\nd", "", ""]);
+    assert_eq!(texts(&query(&url, "SELECT 1 WHERE false")), [""; 0]);
+    assert_eq!(texts(&query(&url, "VALUES (ARRAY[1, 2])")), ["{1,2}"]);
+    let open = source::open(&table(&url, "people", None)).expect("the source opens");
+    assert_eq!(open.understood(), "PostgreSQL, table `people`, column `E-Mail`");
+    let rows: Vec<u64> = open.map(|row| row.expect("a row").row).collect();
+    assert_eq!(rows, [1, 2, 3]);
+    assert_eq!(
+        table(&url, "people", None).name(),
+        format!("postgres://reader@127.0.0.1:{}/crm table people", server.port)
+    );
+}
+
+#[test]
+fn postgres_is_never_written_nor_injected() {
+    let Some(server) = postgres::start(POSTGRES_PEOPLE) else { return };
+    let url = postgres::url(&server);
+    postgres::psql(
+        &server,
+        "crm",
+        "CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO reader;
+         CREATE FUNCTION sneak() RETURNS text LANGUAGE sql AS $$ DELETE FROM people RETURNING 'x' $$",
+    )
+    .expect("a function");
+    let odd = "sales.\"odd.\"\"name\"\"; DROP TABLE people; --\"";
+    assert_eq!(texts(&table(&url, odd, None)), ["odd@x.io"]);
+    for name in ["people\"; DROP TABLE people; --", "people; DROP TABLE people", "people WHERE 1=1"]
+    {
+        assert!(message(&table(&url, name, None)).contains("has no table"), "{name}");
+    }
+    assert!(message(&table(&url, "people", Some("id\" FROM people; --"))).contains("no column"));
+    for (sql, refusal) in [
+        ("DELETE FROM people RETURNING id", "QueryWrites"),
+        ("WITH gone AS (DELETE FROM people RETURNING id) SELECT id FROM gone", "QueryWrites"),
+        ("SELECT sneak()", "QueryWrites"),
+        ("SELECT nextval('numbers')", "QueryWrites"),
+        ("SELECT set_config('transaction_read_only', 'off', false), sneak()", "QueryRefused"),
+        ("CREATE TABLE t AS SELECT 1", "QueryWithoutColumn"),
+        ("COMMIT", "QueryWithoutColumn"),
+        ("SELECT 1; DELETE FROM people", "QueryRefused"),
+        ("COMMIT; DELETE FROM people", "QueryRefused"),
+        ("SELECT 1; SELECT 2", "QueryRefused"),
+    ] {
+        let refused = error(&query(&url, sql));
+        assert!(format!("{refused:?}").starts_with(refusal), "{sql}: {refused:?}");
+    }
+    assert_eq!(postgres::psql(&server, "crm", "SELECT count(*) FROM people").unwrap(), "3");
+}
+
+#[test]
+fn postgres_says_what_is_wrong() {
+    let Some(mut server) = postgres::start(POSTGRES_PEOPLE) else { return };
+    let url = postgres::url(&server);
+    let near = message(&table(&url, "peple", None));
+    assert!(near.contains("has no table `peple`. Near names: `people`."), "{near}");
+    assert!(message(&table(&url, "nowhere.people", None)).contains("`people`"));
+    let columns = message(&table(&url, "people", Some("mial")));
+    assert!(columns.contains("no column `mial`. It has: `id`, `E-Mail`, `number`"), "{columns}");
+    assert!(message(&query(&url, "SELEC 1")).contains("syntax error"));
+    assert!(message(&query(&url, "SELECT 1 / 0")).contains("division by zero"));
+    let unknown = url.replace("/crm", "/elsewhere");
+    assert!(message(&table(&unknown, "people", None)).contains("\"elsewhere\" does not exist"));
+    let wrong = url.replace("geheim", "geheimer");
+    assert!(matches!(error(&table(&wrong, "people", None)), SourceError::LoginRefused { .. }));
+    server.crash();
+    assert!(matches!(error(&table(&url, "people", None)), SourceError::Unreachable { .. }));
+}
+
+#[test]
+fn postgres_going_away_is_no_end_of_rows() {
+    let Some(server) = postgres::start("") else { return };
+    let url = postgres::url(&server);
+    let sql = "SELECT 'a' || n || repeat('x', 90) || '@x.io' FROM generate_series(1, 1000000) n";
+    breaks_off(server, &query(&url, sql));
+}
+
+#[test]
+fn postgres_rows_take_no_memory() {
+    let Some(server) = postgres::start("") else { return };
+    let url = postgres::url(&server);
+    takes_no_memory(&query(
+        &url,
+        "SELECT 'a' || n || repeat('x', 90) || '@x.io' FROM generate_series(1, 1000000) n",
+    ));
+}
+
+#[test]
+fn postgres_ends_a_query_whose_rows_are_dropped() {
+    let Some(server) = postgres::start("") else { return };
+    let url = postgres::url(&server);
+    let active = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader'";
+    for sql in ["SELECT generate_series(1, 100000000)", "SELECT pg_sleep(60)"] {
+        drop(source::open(&query(&url, sql)).expect("the source opens"));
+        let started = Instant::now();
+        while postgres::psql(&server, "crm", active).expect("a count") != "0" {
+            assert!(started.elapsed() < Duration::from_secs(15), "{sql} goes on");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+const MARIADB_PEOPLE: &str = "
+    CREATE TABLE people (id int, `E-Mail` text, number decimal(5,2), born date, raw blob);
+    INSERT INTO people VALUES
+        (1, 'a@x.io', 1.50, '2001-02-03', 'b@x.io'), (2, NULL, NULL, NULL, NULL),
+        (3, 'jörg🦀@x.io', 7, '2001-02-03', x'ff');
+    CREATE DATABASE sales;
+    CREATE TABLE sales.`odd.``name``; DROP TABLE people; --` (email varchar(50) CHARACTER SET latin1);
+    INSERT INTO sales.`odd.``name``; DROP TABLE people; --` VALUES ('ödd@x.io');";
+
+#[test]
+fn mariadb_tables_and_queries_are_read() {
+    let Some(server) = mariadb::start(MARIADB_PEOPLE) else { return };
+    let url = mariadb::url(&server);
+    assert_eq!(texts(&table(&url, "people", None)), ["a@x.io", "", "jörg🦀@x.io"]);
+    assert_eq!(texts(&table(&url, "crm.people", Some("raw"))), ["b@x.io", "", "ÿ"]);
+    assert_eq!(texts(&table(&url, "people", Some("NUMBER"))), ["1.50", "", "7.00"]);
+    assert_eq!(texts(&table(&url, "people", Some("born")))[0], "2001-02-03");
+    let rows = query(&url, "SELECT id, born FROM people ORDER BY id DESC;");
+    assert_eq!(texts(&rows), ["3", "2", "1"]);
+    assert_eq!(texts(&query(&url, "SELECT 1 FROM people WHERE false")), [""; 0]);
+    let open = source::open(&table(&url, "people", None)).expect("the source opens");
+    assert_eq!(open.understood(), "MySQL/MariaDB, table `people`, column `E-Mail`");
+    assert_eq!(
+        table(&url, "people", None).name(),
+        format!("mysql://reader@127.0.0.1:{}/crm table people", server.port)
+    );
+}
+
+#[test]
+fn mariadb_is_never_written_nor_injected() {
+    let Some(server) = mariadb::start(MARIADB_PEOPLE) else { return };
+    let url = mariadb::url(&server);
+    let odd = "sales.`odd.``name``; DROP TABLE people; --`";
+    assert_eq!(texts(&table(&url, odd, None)), ["ödd@x.io"]);
+    for name in ["people`; DROP TABLE people; -- ", "people; DROP TABLE people", "people WHERE 1=1"]
+    {
+        assert!(message(&table(&url, name, None)).contains("has no table"), "{name}");
+    }
+    assert!(message(&table(&url, "people", Some("id` FROM people; -- "))).contains("no column"));
+    let file = server.folder.path().join("out.txt");
+    let into_file = format!("SELECT id FROM people INTO OUTFILE '{}'", file.display());
+    for (sql, refusal) in [
+        ("DELETE FROM people RETURNING id", "QueryWrites"),
+        ("INSERT INTO people (id) VALUES (9) RETURNING id", "QueryWrites"),
+        ("DROP TABLE people", "QueryWithoutColumn"),
+        ("CREATE TABLE t AS SELECT 1", "QueryWrites"),
+        ("TRUNCATE people", "QueryWithoutColumn"),
+        ("COMMIT", "QueryWithoutColumn"),
+        ("SET @x = 1", "QueryWithoutColumn"),
+        (into_file.as_str(), "QueryWithoutColumn"),
+        ("SELECT 1; DELETE FROM people", "QueryRefused"),
+        ("COMMIT; DELETE FROM people", "QueryRefused"),
+        ("SELECT 1; SELECT 2", "QueryRefused"),
+    ] {
+        let refused = error(&query(&url, sql));
+        assert!(format!("{refused:?}").starts_with(refusal), "{sql}: {refused:?}");
+    }
+    assert!(!file.exists());
+    assert_eq!(mariadb::client(&server, "SELECT count(*) FROM crm.people").unwrap(), "3");
+}
+
+#[test]
+fn mariadb_says_what_is_wrong() {
+    let Some(mut server) = mariadb::start(MARIADB_PEOPLE) else { return };
+    let url = mariadb::url(&server);
+    let near = message(&table(&url, "peple", None));
+    assert!(near.contains("has no table `peple`. Near names: `people`."), "{near}");
+    assert!(message(&table(&url, "nowhere.people", None)).contains("`people`"));
+    let columns = message(&table(&url, "people", Some("mial")));
+    assert!(columns.contains("no column `mial`. It has: `id`, `E-Mail`, `number`"), "{columns}");
+    assert!(message(&query(&url, "SELEC 1")).contains("syntax"));
+    assert!(message(&query(&url, "SELECT nothing FROM people")).contains("nothing"));
+    let unknown = url.replace("/crm", "/elsewhere");
+    assert!(message(&table(&unknown, "people", None)).contains("elsewhere"));
+    let wrong = url.replace("geheim", "geheimer");
+    assert!(matches!(error(&table(&wrong, "people", None)), SourceError::LoginRefused { .. }));
+    server.crash();
+    assert!(matches!(error(&table(&url, "people", None)), SourceError::Unreachable { .. }));
+}
+
+#[test]
+fn mariadb_going_away_is_no_end_of_rows() {
+    let Some(server) = mariadb::start("") else { return };
+    let url = mariadb::url(&server);
+    let sql = "SELECT CONCAT('a', seq, REPEAT('x', 90), '@x.io') FROM seq_1_to_1000000";
+    breaks_off(server, &query(&url, sql));
+}
+
+#[test]
+fn mariadb_rows_take_no_memory() {
+    let Some(server) = mariadb::start("") else { return };
+    let url = mariadb::url(&server);
+    let sql = "SELECT CONCAT('a', seq, REPEAT('x', 90), '@x.io') FROM seq_1_to_1000000";
+    takes_no_memory(&query(&url, sql));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_given_up_in_time() {
+    // It lets connect, and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let started = Instant::now();
+    let unreachable = error(&table(&format!("postgres://u:geheim@127.0.0.1:{port}/d"), "t", None));
+    assert!(matches!(unreachable, SourceError::Unreachable { .. }), "{unreachable}");
+    let waited = started.elapsed();
+    assert!(Duration::from_secs(9) < waited && waited < Duration::from_secs(15), "{waited:?}");
+}
+
+/// Rows come until the server crashes; then an error comes, and never the end.
+fn breaks_off(mut server: Server, settings: &SourceSettings) {
+    let mut open = source::open(settings).expect("the source opens");
+    for _ in 0..1000 {
+        open.next().expect("a row").expect("a row");
+    }
+    server.crash();
+    let mut read = 1000;
+    let error = loop {
+        match open.next().expect("not the end") {
+            Ok(_) => read += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(read < 1_000_000);
+    assert!(error.to_string().contains(&format!("broke off after row {read}")), "{error}");
+    assert!(open.next().is_none());
+}
+
+/// Of a million rows of 100 bytes a few are in memory at any time.
+fn takes_no_memory(settings: &SourceSettings) {
+    let growth = peak_growth_kib(|| {
+        let open = source::open(settings).expect("the source opens");
+        let bytes: usize = open.map(|row| row.expect("a row").text.len()).sum();
+        assert!(bytes > 100_000_000);
+    });
+    assert!(growth < 16 << 10, "{growth} KiB");
+}

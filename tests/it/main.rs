@@ -1,0 +1,5 @@
+//! The whole of the crate from outside, in one binary.
+
+mod csv_differential;
+mod databases;
+mod support;

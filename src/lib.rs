@@ -16,11 +16,21 @@ pub mod exit;
 pub mod tally;
 pub mod run;
 pub mod time;
+pub mod terminal;
 // The path, in order.
 pub mod source;
 pub mod plan;
 pub mod lookup;
 pub mod api;
 pub mod store;
+pub mod report;
+// What is around it.
+pub mod cli;
+pub mod settings;
+pub mod error;
+pub mod progress;
+pub mod logging;
+pub mod signals;
+pub mod commands;
 // The stand-in for the API.
 pub mod sandbox;

@@ -1,3 +1,19 @@
-//! The command line's entry.
+//! The command line's entry: parse, run, exit.
 
-fn main() {}
+use clap::Parser as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use telemetron_sync::cli::Cli;
+use telemetron_sync::{commands, time};
+
+fn main() -> ExitCode {
+    let began = time::instant();
+    match commands::run(Cli::parse(), began) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            // A closed standard error has nobody to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            error.exit().into()
+        }
+    }
+}

@@ -45,15 +45,11 @@ pub struct InvalidRows {
 }
 
 /// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum PlanError<E> {
     /// The source broke off.
-    #[error(transparent)]
     Source(E),
-    /// Rows, but no email in any of them.
-    #[error(
-        "None of the {rows} rows holds an email (row {first}: {reason}). If another column does, name it with --column."
-    )]
+    /// Rows, but no email in any of them: a wrong column, most likely.
     NoEmail {
         /// How many rows.
         rows: u64,
@@ -63,13 +59,15 @@ pub enum PlanError<E> {
         reason: InvalidEmail,
     },
     /// The run was asked to stop.
-    #[error(
-        "The run was stopped while it planned: {0}. There is no plan of it, and nothing was changed."
-    )]
     Stopped(StopReason),
     /// What SQLite says.
-    #[error(transparent)]
-    Store(#[from] rusqlite::Error),
+    Store(rusqlite::Error),
+}
+
+impl<E> From<rusqlite::Error> for PlanError<E> {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// Reads all rows into the plan of `settings.run_id`. The caller owns the transaction: if this
@@ -367,8 +365,11 @@ mod tests {
     #[test]
     fn rows_without_one_email_are_a_wrong_column() {
         let store = Store::temporary().unwrap().connection;
-        let error = plan(&store, &["Ann", "", "Bob"], None).unwrap_err().to_string();
-        assert!(error.contains("None of the 3 rows") && error.contains("--column"), "{error}");
+        let error = plan(&store, &["Ann", "", "Bob"], None).unwrap_err();
+        assert!(matches!(
+            error,
+            PlanError::NoEmail { rows: 3, first: 2, reason: InvalidEmail::NoAt }
+        ));
         assert_eq!(plan(&store, &[], None).unwrap().1, PlanSummary::default());
     }
 

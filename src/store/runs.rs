@@ -116,6 +116,19 @@ pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
     Ok(store.query_row(pending, [run], |row| row.get(0))?)
 }
 
+/// The runs of `source` that hold outcomes nobody has judged: their process died.
+///
+/// # Errors
+/// What SQLite says.
+pub fn unjudged(store: &Connection, source: &str) -> Result<Vec<i64>, StoreError> {
+    let mut select = store.prepare(
+        "SELECT id FROM runs WHERE source = ?1
+             AND id IN (SELECT run_id FROM earlier_lookups) ORDER BY id",
+    )?;
+    let ids = select.query_map([source], |row| row.get(0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
 /// The newest run, or the one named.
 ///
 /// # Errors
@@ -155,6 +168,19 @@ pub fn rows_before(store: &Connection, source: &str, run: i64) -> Result<Option<
     let select = "SELECT rows FROM runs WHERE source = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1";
     let rows = store.query_row(select, (source, run), |row| row.get::<_, i64>(0)).optional()?;
     Ok(rows.map(i64::unsigned_abs))
+}
+
+/// How many rejects a run has of each code.
+///
+/// # Errors
+/// What SQLite says.
+pub fn rejects_by_code(store: &Connection, run: i64) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut select = store.prepare(
+        "SELECT code, count(*) FROM rejects WHERE run_id = ?1 GROUP BY code ORDER BY code",
+    )?;
+    let count = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    let codes = select.query_map([run], count)?;
+    Ok(codes.collect::<Result<_, _>>()?)
 }
 
 /// Emails a second of the last run that looked up more than a few: tells a plan's time.

@@ -1,0 +1,88 @@
+//! The second half of `sync`: asks for what the plan holds, and writes what comes back.
+
+use crate::api::client::Client;
+use crate::error::Error;
+use crate::lookup::drive::{DriveError, Outlets, drive};
+use crate::lookup::scheduler::{LookupSettings, Scheduler};
+use crate::plan::cursor::Cursor;
+use crate::run::RunReport;
+use crate::stop::{StopReason, StopSwitch};
+use crate::store::writer::{self, Live, WriterSettings};
+use crate::store::{Store, runs};
+use crate::tally::HttpTally;
+use crate::time;
+use fastrand::Rng;
+use rusqlite::Connection;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// Settled emails that wait for the writer: enough for it never to wait for the network, few
+/// enough that large customers do not pile up.
+const CHANNEL: usize = 256;
+
+/// What asking needs besides a plan.
+#[derive(Debug)]
+pub struct Asking {
+    /// The limits.
+    pub lookup: LookupSettings,
+    /// At most this many emails.
+    pub limit: Option<u64>,
+    /// Whom to ask.
+    pub client: Client,
+    /// The writer's.
+    pub writer: WriterSettings,
+}
+
+/// A run while it is asked for: what others may look at.
+pub fn live(run: RunReport, http: HttpTally) -> Arc<Live> {
+    Arc::new(Live { run: Mutex::new(run), http: Mutex::new(http) })
+}
+
+/// Asks until the plan is done or the run is stopped, and ends the run.
+///
+/// # Errors
+/// The store cannot be written or read; what was committed is whole.
+pub async fn ask(
+    store: Store,
+    live: &Arc<Live>,
+    asking: Asking,
+    stop: &StopSwitch,
+) -> Result<(Store, RunReport), Error> {
+    let run_id = live.report().run_id;
+    let first_request = runs::first_request_number(&store.connection)?;
+    let mut cursor = Cursor::new(store.reader()?, run_id, asking.limit);
+    let (settled, inbox) = mpsc::channel(CHANNEL);
+    let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), asking.writer)?;
+    let scheduler = Scheduler::new(asking.lookup, first_request, Rng::with_seed(seed()));
+    let outlets = Outlets { settled, http: &live.http, stop };
+    let driven =
+        drive(scheduler, Arc::new(asking.client), |wanted| cursor.next_page(wanted), outlets).await;
+    if let Some(limit) = asking.limit {
+        stop.stop(StopReason::Limit(limit));
+    }
+    // The channel is closed now: the writer commits what is left and ends the run.
+    let written = tokio::task::spawn_blocking(|| writer.join()).await;
+    let written = written.map_err(|error| Error::Fault(error.to_string()))?;
+    let written = written.map_err(|_| {
+        Error::Fault("The writer ended in an unforeseen way. Please report it.".to_owned())
+    })?;
+    match driven {
+        Ok(()) | Err(DriveError::WriterGone) => Ok(written?),
+        Err(DriveError::Plan(error)) => Err(error.into()),
+        Err(error @ DriveError::Task(_)) => Err(Error::Fault(error.to_string())),
+    }
+}
+
+/// Jitter should differ between processes that start at the same minute.
+fn seed() -> u64 {
+    let now = time::now().as_nanosecond();
+    u64::from(std::process::id()) ^ (now as u64)
+}
+
+/// Notes in the store that the run failed, as far as the store still takes it.
+pub fn note_failure(store: &Connection, run_id: i64, reason: &str) {
+    let note = "UPDATE runs SET status = 'failed', stop_reason = ?2 WHERE id = ?1";
+    if let Err(error) = store.execute(note, (run_id, reason)) {
+        tracing::debug!("the failure could not be noted in the store: {error}");
+    }
+}

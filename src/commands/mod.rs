@@ -1,0 +1,36 @@
+//! The commands: one file each, and the only wiring.
+
+pub mod ask;
+pub mod planning;
+pub mod report;
+pub mod runs;
+pub mod sandbox;
+pub mod sync;
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+use crate::exit::Exit;
+use std::io::{self, Write as _};
+use std::time::Instant;
+
+/// Does what was typed, in a process that began at `began`.
+///
+/// # Errors
+/// Why the command could not do its job.
+pub fn run(cli: Cli, began: Instant) -> Result<Exit, Error> {
+    match cli.command {
+        Command::Sync(args) => sync::run(*args, began),
+        Command::Report(args) => report::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Sandbox(args) => sandbox::run(&args),
+    }
+}
+
+/// Writes results to standard output. Who closes it early has seen enough.
+fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

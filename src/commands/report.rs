@@ -1,0 +1,55 @@
+//! `report`: prints a stored run's report.
+
+use crate::cli::{ReportArgs, ReportFormat};
+use crate::commands::print;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::report::Format;
+use crate::run::{RunReport, Status};
+use crate::settings::read_store_path;
+use crate::store::lock::RunLock;
+use crate::store::{open_to_read, runs};
+use crate::terminal::spoken;
+use std::path::Path;
+
+/// Prints the report.
+///
+/// # Errors
+/// The store cannot be read, or has no such run.
+pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
+    let path = read_store_path(&args.store);
+    let store = open_to_read(&path)?;
+    let run = runs::load(&store, args.run)?;
+    let run = run.ok_or(args.run.map_or(Error::NoRuns, Error::NoRun))?;
+    let run = as_it_is(run, &path);
+    let format = match args.format {
+        ReportFormat::Text => Format::Text,
+        ReportFormat::Json => Format::Json,
+        ReportFormat::Md => Format::Markdown,
+    };
+    let mut text = format.render(&run);
+    if run.status == Status::Running && format == Format::Text {
+        text.push_str(&progress(&run));
+    }
+    print(&text)?;
+    Ok(Exit::Complete)
+}
+
+/// A run that is `running` while nobody holds the lock died.
+pub fn as_it_is(mut run: RunReport, store: &Path) -> RunReport {
+    if run.status == Status::Running && !RunLock::is_held(store) {
+        run.status = Status::Stopped;
+        run.stop_reason = Some(runs::DIED.to_owned());
+    }
+    run
+}
+
+fn progress(run: &RunReport) -> String {
+    let (settled, planned) = (run.counts.settled(), run.counts.planned);
+    let share = settled as f64 / planned.max(1) as f64 * 100.0;
+    if settled == 0 {
+        return format!("Progress: {share:.0} %\n");
+    }
+    let left = run.counts.pending as f64 * run.seconds / settled as f64;
+    format!("Progress: {share:.0} %, {} left\n", spoken(left))
+}

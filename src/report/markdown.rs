@@ -1,0 +1,75 @@
+//! A report for tickets and wikis.
+
+use crate::report::{
+    changes_line, count_lines, headline, hints, pace, requests_line, statuses_line,
+};
+use crate::run::RunReport;
+use crate::terminal::{escaped, grouped, spoken};
+use std::fmt::Write as _;
+
+/// The run as Markdown.
+pub fn render(run: &RunReport) -> String {
+    let mut text = String::new();
+    write(run, &mut text).expect("a String takes any text");
+    text
+}
+
+fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
+    writeln!(text, "# {}\n", plain(&headline(run)))?;
+    writeln!(text, "- Source: {}", plain(&run.source))?;
+    writeln!(text, "- Started: {}", run.started_at)?;
+    if let Some(finished_at) = &run.finished_at {
+        writeln!(text, "- Finished: {finished_at}")?;
+    }
+    writeln!(text, "- Time: {}", spoken(run.seconds))?;
+    if let Some(pace) = pace(run) {
+        writeln!(text, "- Pace: {pace:.1} emails a second")?;
+    }
+    writeln!(text, "- Requests: {}", requests_line(run))?;
+    if !run.http.statuses.is_empty() {
+        writeln!(text, "- Statuses: {}", statuses_line(run))?;
+    }
+    writeln!(text, "- Changes: {}", changes_line(run))?;
+    writeln!(text, "\n| rows | count |\n| :--- | ---: |")?;
+    for (depth, name, count) in count_lines(&run.counts) {
+        writeln!(text, "| {}{name} | {} |", "&emsp;".repeat(depth), grouped(count))?;
+    }
+    let notes = run.warnings.iter().map(|warning| format!("**Warning:** {}", plain(warning)));
+    for note in notes.chain(hints(run)) {
+        writeln!(text, "\n{note}")?;
+    }
+    Ok(())
+}
+
+/// Text from outside, without a meaning in Markdown or HTML.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in escaped(text).chars() {
+        match c {
+            '<' => plain.push_str("&lt;"),
+            '&' => plain.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '!' | '~' => {
+                plain.push('\\');
+                plain.push(c);
+            }
+            _ => plain.push(c),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::sample;
+
+    #[test]
+    fn every_count_and_its_story_is_told() {
+        insta::assert_snapshot!(render(&sample()));
+    }
+
+    #[test]
+    fn nothing_from_outside_is_markup() {
+        assert_eq!(plain("<b>|`x`[a](b)"), "&lt;b>\\|\\`x\\`\\[a\\](b)");
+    }
+}

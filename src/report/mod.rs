@@ -1,0 +1,207 @@
+//! What is told of a run: one file a form, each a function from the run to its text.
+
+pub mod json;
+pub mod markdown;
+pub mod output;
+pub mod rejects;
+pub mod text;
+
+use crate::outcome::ChangeKind;
+use crate::run::{RunReport, Status};
+use crate::tally::Counts;
+use crate::terminal::{counted, escaped, grouped};
+use std::path::Path;
+
+/// The forms that a report can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people, on a terminal or in a mail.
+    Text,
+    /// For programs.
+    Json,
+    /// For tickets and wikis.
+    Markdown,
+}
+
+impl Format {
+    /// The form that a file's ending asks for.
+    ///
+    /// # Errors
+    /// One sentence that names the endings there are.
+    pub fn of_ending(path: &Path) -> Result<Self, String> {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("txt") => Ok(Self::Text),
+            Some("json") => Ok(Self::Json),
+            Some("md") => Ok(Self::Markdown),
+            _ => Err(format!(
+                "the report {} has no ending that tells its format; use .json, .md or .txt",
+                escaped(&path.to_string_lossy())
+            )),
+        }
+    }
+
+    /// The run in this form, with a line end at its end.
+    pub fn render(self, run: &RunReport) -> String {
+        match self {
+            Self::Text => text::render(run),
+            Self::Json => json::render(run),
+            Self::Markdown => markdown::render(run),
+        }
+    }
+}
+
+/// The lines of the counts: how deep each stands under the one above, its name and its number.
+fn count_lines(counts: &Counts) -> [(usize, &'static str, u64); 10] {
+    [
+        (0, "rows read", counts.rows),
+        (1, "invalid", counts.invalid),
+        (1, "duplicate", counts.duplicate),
+        (1, "fresh", counts.fresh),
+        (1, "planned", counts.planned),
+        (2, "found", counts.found),
+        (2, "not found", counts.not_found),
+        (2, "rejected", counts.rejected),
+        (2, "failed", counts.failed),
+        (2, "pending", counts.pending),
+    ]
+}
+
+/// The run in one line: its number, how it stands and why.
+fn headline(run: &RunReport) -> String {
+    let status = run.status.name();
+    let mut line = format!("Run {}: {status}", run.run_id);
+    if let Some(reason) = &run.stop_reason {
+        line.push_str(", ");
+        line.push_str(&escaped(reason));
+    }
+    line
+}
+
+/// What changed, kinds without a change left out.
+fn changes_line(run: &RunReport) -> String {
+    let kinds = ChangeKind::ALL.into_iter().filter(|kind| run.changes.get(*kind) > 0);
+    let told = kinds.map(|kind| {
+        let name = kind.name().replace('_', " ");
+        format!("{} {name}", grouped(run.changes.get(kind)))
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    if told.is_empty() { "none".to_owned() } else { told }
+}
+
+/// The requests in a few words.
+fn requests_line(run: &RunReport) -> String {
+    let http = &run.http;
+    let retries = if http.retries == 1 { "retry" } else { "retries" };
+    let mut line = format!("{} ({} {retries})", grouped(http.requests), grouped(http.retries));
+    if let Some(latency) = http.latency_ms {
+        line.push_str(&format!(
+            ", answered in {:.0} ms (half of them), {:.0} ms (99 %), {:.0} ms (slowest)",
+            latency.p50, latency.p99, latency.max
+        ));
+    }
+    line
+}
+
+/// How often each status was answered.
+fn statuses_line(run: &RunReport) -> String {
+    let told = run.http.statuses.iter().map(|(status, times)| {
+        let status = if status == "none" { "no answer" } else { status };
+        format!("{status}: {}", grouped(*times))
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// Emails a second, once there is something to divide.
+fn pace(run: &RunReport) -> Option<f64> {
+    let settled = run.counts.settled();
+    (settled > 0 && run.seconds > 0.0).then(|| settled as f64 / run.seconds)
+}
+
+/// What a person may want to do next.
+fn hints(run: &RunReport) -> Vec<String> {
+    let mut hints = Vec::new();
+    if run.other_email > 0 {
+        let answers = counted(run.other_email, "answer");
+        hints.push(format!("{answers} came under another email than the one asked for."));
+    }
+    if run.status == Status::Running {
+        return hints;
+    }
+    if run.counts.pending > 0 {
+        let pending = counted(run.counts.pending, "email");
+        let resume = format!("telemetron-sync sync --resume {}", run.run_id);
+        hints.push(format!("{pending} pending: `{resume}` goes on."));
+    }
+    let unanswered = run.counts.unanswered();
+    if unanswered > 0 {
+        let emails = counted(unanswered, "email");
+        hints.push(format!(
+            "{emails} without an answer: the table rejects lists them, and \
+             `telemetron-sync sync --retry-failed` asks again."
+        ));
+    }
+    if run.exit_code == Some(crate::exit::Exit::Key.code()) {
+        hints.push(
+            "Nothing was marked as failed. Mend the key; if customers really are gone, add \
+             --accept-missing."
+                .to_owned(),
+        );
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::HttpReport;
+    use crate::stop::StopReason;
+    use crate::tally::Latency;
+
+    pub(crate) fn sample() -> RunReport {
+        let counts = Counts {
+            rows: 12_406,
+            invalid: 195,
+            duplicate: 311,
+            fresh: 0,
+            planned: 11_900,
+            found: 10_000,
+            not_found: 1_000,
+            rejected: 1,
+            failed: 99,
+            pending: 800,
+        };
+        let mut run = RunReport::planned(
+            7,
+            "/data/list.csv".into(),
+            "2026-11-23T10:00:00.000Z".into(),
+            counts,
+        );
+        run.seconds = 100.0;
+        run.changes.add(ChangeKind::Created, 9_000);
+        run.changes.add(ChangeKind::DeviceAssigned, 12);
+        let latency = Latency { p50: 21.0, p90: 40.0, p99: 80.0, max: 1234.0 };
+        let statuses = [("200".into(), 10_000), ("none".into(), 3)].into();
+        run.http =
+            HttpReport { requests: 11_400, retries: 300, statuses, latency_ms: Some(latency) };
+        run.other_email = 2;
+        run.warnings.push("bad \u{1b}[31m| news".into());
+        run.end(Some(&StopReason::Interrupted), "2026-11-23T10:01:40.000Z".into());
+        run
+    }
+
+    #[test]
+    fn the_ending_tells_the_format() {
+        assert_eq!(Format::of_ending(Path::new("a/b.json")), Ok(Format::Json));
+        assert_eq!(Format::of_ending(Path::new("b.md")), Ok(Format::Markdown));
+        assert!(Format::of_ending(Path::new("b.pdf")).unwrap_err().contains(".json"));
+        assert!(Format::of_ending(Path::new("b")).is_err());
+    }
+
+    #[test]
+    fn a_report_says_what_to_do_next() {
+        let hints = hints(&sample()).join("\n");
+        assert!(hints.contains("2 answers came under another email"), "{hints}");
+        assert!(hints.contains("sync --resume 7"), "{hints}");
+        assert!(hints.contains("100 emails without an answer"), "{hints}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Files that are told to: proved writable before the work, replaced whole after it.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use tempfile::NamedTempFile;
+
+/// Who may read a file that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner alone: it holds personal data.
+    Owner,
+    /// Whom the umask lets.
+    Others,
+}
+
+/// Proves that `path` can be written, and changes nothing.
+///
+/// # Errors
+/// What the operating system says.
+pub fn prove_writable(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if is_special(path) {
+        return fs::OpenOptions::new().write(true).open(path).map(drop);
+    }
+    temporary_beside(path, Readers::Owner).map(drop)
+}
+
+/// Replaces the file at `path` by what `write` writes: whole, or not at all.
+///
+/// # Errors
+/// Those of `write`, and what the operating system says.
+pub fn replace<E: From<io::Error>>(
+    path: &Path,
+    readers: Readers,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
+    if is_special(path) {
+        let mut file = BufWriter::new(fs::OpenOptions::new().write(true).open(path)?);
+        write(&mut file)?;
+        return Ok(file.flush()?);
+    }
+    let temporary = temporary_beside(path, readers)?;
+    let mut buffer = BufWriter::new(temporary);
+    write(&mut buffer)?;
+    let temporary = buffer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    if let Ok(before) = path.metadata() {
+        temporary.as_file().set_permissions(before.permissions())?;
+    }
+    temporary.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// A pipe or a device is written to, not replaced.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+fn temporary_beside(path: &Path, readers: Readers) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    if readers == Readers::Others {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.prefix(".telemetron-").tempfile_in(folder.unwrap_or(Path::new(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_to(path: &Path, text: &str) -> io::Result<()> {
+        replace(path, Readers::Owner, |file| file.write_all(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        prove_writable(&path).unwrap();
+        assert!(!path.exists(), "proving changes nothing");
+        write_to(&path, "one").unwrap();
+        let failed: io::Result<()> = replace(&path, Readers::Owner, |file| {
+            file.write_all(b"two")?;
+            Err(io::ErrorKind::Other.into())
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        write_to(&path, "three").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_early() {
+        let folder = tempfile::tempdir().unwrap();
+        prove_writable(folder.path()).unwrap_err();
+        prove_writable(&folder.path().join("no/such/file.json")).unwrap_err();
+        prove_writable(Path::new("/dev/null")).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_later_chmod_is_kept() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        write_to(&path, "one").unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        write_to(&path, "two").unwrap();
+        assert_eq!(mode(), 0o640);
+    }
+}

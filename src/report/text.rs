@@ -1,0 +1,79 @@
+//! A report for people.
+
+use crate::report::{
+    changes_line, count_lines, headline, hints, pace, requests_line, statuses_line,
+};
+use crate::run::RunReport;
+use crate::terminal::{escaped, grouped, spoken};
+use std::fmt::Write as _;
+
+/// The width of the names of counts, their indentation included.
+const NAMES: usize = 14;
+
+/// The run as plain lines.
+pub fn render(run: &RunReport) -> String {
+    let mut text = String::new();
+    write(run, &mut text).expect("a String takes any text");
+    text
+}
+
+/// The run in a few lines, for when there is something to say but nobody to look.
+pub fn brief(run: &RunReport) -> String {
+    let counts = &run.counts;
+    let mut brief = format!(
+        "{}\n{} planned: {} found, {} not found, {} rejected, {} failed, {} pending\n",
+        headline(run),
+        grouped(counts.planned),
+        grouped(counts.found),
+        grouped(counts.not_found),
+        grouped(counts.rejected),
+        grouped(counts.failed),
+        grouped(counts.pending)
+    );
+    for hint in hints(run) {
+        brief.push_str(&hint);
+        brief.push('\n');
+    }
+    brief
+}
+
+fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
+    writeln!(text, "{}", headline(run))?;
+    writeln!(text, "Source: {}", escaped(&run.source))?;
+    write!(text, "Time: {} from {}", spoken(run.seconds), run.started_at)?;
+    if let Some(finished_at) = &run.finished_at {
+        write!(text, " to {finished_at}")?;
+    }
+    writeln!(text, "\n")?;
+    let numbers = grouped(run.counts.rows).len();
+    for (depth, name, count) in count_lines(&run.counts) {
+        let name = format!("{}{name}", "  ".repeat(depth));
+        writeln!(text, "{name:<NAMES$} {:>numbers$}", grouped(count))?;
+    }
+    writeln!(text, "\nChanges: {}", changes_line(run))?;
+    writeln!(text, "Requests: {}", requests_line(run))?;
+    if !run.http.statuses.is_empty() {
+        writeln!(text, "Statuses: {}", statuses_line(run))?;
+    }
+    if let Some(pace) = pace(run) {
+        writeln!(text, "Pace: {pace:.1} emails a second")?;
+    }
+    for warning in &run.warnings {
+        writeln!(text, "Warning: {}", escaped(warning))?;
+    }
+    for hint in hints(run) {
+        writeln!(text, "{hint}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::sample;
+
+    #[test]
+    fn every_count_and_its_story_is_told() {
+        insta::assert_snapshot!(render(&sample()));
+    }
+}

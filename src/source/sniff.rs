@@ -296,6 +296,7 @@ mod tests {
             ("name|mail\nx|a@x.io\n", (Some('|'), 1, 1)),
             ("a@x.io;1,5;2,5\nb@x.io;1,5;2,5\n", (Some(';'), 0, 0)),
             ("1,a@x.io\n2,b@x.io\n", (Some(','), 1, 0)),
+            ("1,2;a@x.io\n3,4;b@x.io\n", (Some(';'), 1, 0)),
             ("email\na@x.io\n", (None, 0, 1)),
             ("whatever\na@x.io\n", (None, 0, 1)),
             ("a@x.io\nb@x.io\n", (None, 0, 0)),

@@ -18,7 +18,7 @@ pub struct SourceSettings {
     pub delimiter: Option<u8>,
     /// The first row of a CSV file is a row like any other.
     pub no_header: bool,
-    /// The encoding of a CSV file, see [`encoding`]. A byte order mark says more.
+    /// The encoding of a CSV file, see [`super::encoding()`]. A byte order mark says more.
     pub encoding: Option<&'static Encoding>,
     /// The table of a database, with or without its schema.
     pub table: Option<String>,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::decode::{Bytes, Packing, Text, unpack};
 use super::error::{SourceError, quoted};
-use super::records::{Keep, SplitError, Splitter, Step};
+use super::records::{Keep, MAX_RECORD_BYTES, SplitError, Splitter, Step};
 use super::sniff::{self, Head, HeadEnd, Header, Layout, LayoutError, Wishes};
 use super::{InputRow, SourceSettings};
 
@@ -71,11 +71,10 @@ pub(super) fn open(
         Text::new(input, settings.encoding).map_err(|error| explain(&name, packing, 0, error))?;
     refuse_other_kinds(&name, text.raw_head())?;
     let mut piece = Vec::new();
-    let mut end = HeadEnd::Cut;
-    while end == HeadEnd::Cut && piece.len() < HEAD_BYTES {
-        if !text.read(&mut piece).map_err(|error| explain(&name, packing, 0, error))? {
-            end = HeadEnd::EndOfFile;
-        }
+    let failed = |error| explain(&name, packing, 0, error);
+    let mut end = fill(&mut text, &mut piece, HEAD_BYTES).map_err(failed)?;
+    if !sniff::is_enough(Head { text: &piece, end }) {
+        end = fill(&mut text, &mut piece, MAX_RECORD_BYTES + 1).map_err(failed)?;
     }
     if piece.is_empty() {
         return Err(SourceError::Empty { name });
@@ -133,6 +132,16 @@ impl CsvRows {
         let record = self.splitter.take();
         InputRow { row: record.line, text: record.cells.into_iter().next().unwrap_or_default() }
     }
+}
+
+/// Reads until there are so many bytes, or all.
+fn fill(text: &mut Text, piece: &mut Vec<u8>, bytes: usize) -> io::Result<HeadEnd> {
+    while piece.len() < bytes {
+        if !text.read(piece)? {
+            return Ok(HeadEnd::EndOfFile);
+        }
+    }
+    Ok(HeadEnd::Cut)
 }
 
 fn describe(packing: Packing, encoding: &str, layout: &Layout) -> String {
@@ -261,6 +270,14 @@ mod tests {
         let text = format!("blob,email\n\"{blob}\",a@x.io\n{blob},b@x.io\n");
         let rows = read(text.as_bytes()).1;
         assert_eq!(rows, [(2, "a@x.io".to_owned()), (3, "b@x.io".to_owned())]);
+    }
+
+    #[test]
+    fn a_first_row_of_megabytes_is_understood() {
+        let blob = "x\n".repeat(3 << 20);
+        let rows = read(format!("\"{blob}\";a@x.io\n\";\";b@x.io\n").as_bytes());
+        assert_eq!(rows.0, "semicolon, UTF-8, no header, column 2");
+        assert_eq!(rows.1, [(1, "a@x.io".to_owned()), ((3 << 20) + 2, "b@x.io".to_owned())]);
     }
 
     #[test]

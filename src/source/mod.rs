@@ -1,4 +1,9 @@
 //! Rows out of a file or a database, streamed: nothing here holds the whole input.
+//!
+//! What the user writes becomes a [`Location`] and [`SourceSettings`]; [`open()`] finds out the rest
+//! and gives rows. Bytes of CSV are unpacked and decoded (`decode`), understood by their beginning
+//! (`sniff`, `column`) and split (`records`). A database is read by a thread of its own (`feed`),
+//! which `sqlite` or `sql` runs.
 
 mod column;
 mod csv;
@@ -144,6 +149,13 @@ mod tests {
         let error = open(&settings(path)).expect_err("an error");
         assert_eq!(error.kind(), SourceErrorKind::Unusable);
         error.to_string()
+    }
+
+    #[test]
+    fn rows_may_be_read_by_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<OpenSource>();
+        is_send::<SourceError>();
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct SourceSettings {
     pub delimiter: Option<u8>,
     /// The first row of a CSV file is a row like any other.
     pub no_header: bool,
-    /// The encoding of a CSV file, see [`encoding`]. A byte order mark says more.
+    /// The encoding of a CSV file, see [`super::encoding()`]. A byte order mark says more.
     pub encoding: Option<&'static Encoding>,
     /// The table of a database, with or without its schema.
     pub table: Option<String>,
@@ -64,6 +64,9 @@ impl SourceSettings {
         if texts.into_iter().flatten().any(|text| text.contains('\0')) {
             return Err(usage("--column, --table and --query cannot hold a zero byte."));
         }
+        if self.column.as_deref().is_some_and(|column| column.trim().is_empty()) {
+            return Err(usage("--column is empty. Give a name, or a number from 1."));
+        }
         match self.location {
             Location::Stdin | Location::File(_) => self.check_csv(),
             Location::Sqlite(_) | Location::Postgres(_) | Location::Mysql(_) => {
@@ -85,7 +88,6 @@ impl SourceSettings {
             ));
         }
         match self.column.as_deref() {
-            Some("") => Err(usage("--column is empty. Give a name, or a number from 1.")),
             Some(wanted) if self.no_header && column::as_number(wanted).is_none() => {
                 Err(SourceError::Usage(format!(
                     "--no-header leaves no names, so --column {} means nothing. Give a number \

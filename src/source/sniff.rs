@@ -70,6 +70,15 @@ impl From<ColumnError> for LayoutError {
     }
 }
 
+/// Whether the head holds a whole record, whatever the delimiter may be.
+pub(super) fn is_enough(head: Head<'_>) -> bool {
+    let holds_one = |delimiter| {
+        let mut splitter = Splitter::new(Some(delimiter), Keep::Only(0));
+        !matches!(splitter.feed(head.text), Ok((_, Step::Continue)))
+    };
+    head.end == HeadEnd::EndOfFile || DELIMITERS.into_iter().all(holds_one)
+}
+
 /// Finds out how the file is laid out.
 pub(super) fn layout(head: Head<'_>, wishes: Wishes<'_>) -> Result<Layout, LayoutError> {
     let announced = announced_delimiter(head);
@@ -253,15 +262,21 @@ fn evidence(rows: &[Record], index: usize) -> Evidence {
     }
 }
 
-/// Whether a cell holds one address and nothing else that a wrong delimiter would leave in it.
+/// Whether a cell holds one address and nothing that a wrong delimiter would leave in it.
 fn is_address(cell: &str) -> bool {
-    let domain = cell.rsplit('@').next().unwrap_or_default();
-    Email::parse(cell).is_ok() && !domain.contains([',', ';', '|', '<', '>', '"', '(', ')', ':'])
+    let (local, domain) = cell.rsplit_once('@').unwrap_or_default();
+    let foreign = |text: &str| text.contains([',', ';', '|', '\t', '<', '>', '(', ')', ':']);
+    let quoted = local.trim_start().starts_with('"') && local.ends_with('"');
+    Email::parse(cell).is_ok()
+        && !foreign(domain)
+        && !domain.contains('"')
+        && (quoted || !foreign(local))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn sniff(text: &str, wishes: Wishes<'_>) -> Result<Layout, LayoutError> {
         layout(Head { text: text.as_bytes(), end: HeadEnd::EndOfFile }, wishes)
@@ -281,6 +296,7 @@ mod tests {
             ("name|mail\nx|a@x.io\n", (Some('|'), 1, 1)),
             ("a@x.io;1,5;2,5\nb@x.io;1,5;2,5\n", (Some(';'), 0, 0)),
             ("1,a@x.io\n2,b@x.io\n", (Some(','), 1, 0)),
+            ("1,2;a@x.io\n3,4;b@x.io\n", (Some(';'), 1, 0)),
             ("email\na@x.io\n", (None, 0, 1)),
             ("whatever\na@x.io\n", (None, 0, 1)),
             ("a@x.io\nb@x.io\n", (None, 0, 0)),
@@ -348,5 +364,46 @@ mod tests {
         assert_eq!((layout.column, layout.others), (1, vec!["`Mail`".to_owned()]));
         let layout = sniff("a@x.io;b@x.io\n", Wishes::default()).unwrap();
         assert_eq!((layout.column, layout.others), (0, vec!["2".to_owned()]));
+    }
+
+    /// Names without the delimiter's neighbours: blanks, quotes and other delimiters are in them.
+    fn table() -> impl Strategy<Value = (Vec<Vec<String>>, usize, u8)> {
+        let others = prop::collection::vec("[a-z0-9é,;|\t \"\n]{0,10}", 1..5);
+        let row = (others, "[a-z]{1,9}@[a-z]{1,9}\\.io");
+        (prop::collection::vec(row, 3..20), 0_usize..5, prop::sample::select(DELIMITERS.to_vec()))
+            .prop_map(|(rows, at, delimiter)| {
+                let width = rows[0].0.len();
+                let at = at.min(width);
+                let full = rows.into_iter().map(|(mut cells, email)| {
+                    cells.resize(width, "x".to_owned());
+                    cells.insert(at, email);
+                    cells
+                });
+                (full.collect(), at, delimiter)
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+        #[test]
+        fn a_table_with_addresses_is_understood(
+            (rows, at, delimiter) in table(), name in prop::option::of("[a-zA-Z]{1,5} ?e-?mail"),
+        ) {
+            let mut writer = ::csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+            if let Some(name) = &name {
+                let header = (0..rows[0].len()).map(|i| if i == at { name.clone() } else { format!("c{i}") });
+                writer.write_record(header).unwrap();
+            }
+            for row in &rows {
+                writer.write_record(row).unwrap();
+            }
+            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let layout = sniff(&text, Wishes::default()).unwrap();
+            prop_assert_eq!(
+                (layout.delimiter, layout.column, layout.skip),
+                (Some(delimiter), at, usize::from(name.is_some())),
+                "{:?}", text
+            );
+        }
     }
 }

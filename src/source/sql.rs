@@ -227,7 +227,7 @@ fn explain_connect<D: Dialect>(url: &DatabaseUrl, error: &sqlx::Error) -> Source
         sqlx::Error::Database(_) => SourceError::Database {
             server: url.to_string(),
             message: message(error),
-            advice: "Check the name of the database in the URL.",
+            advice: "Check the name of the database in the URL, or try again later.",
         },
         other if is_tls(other) => SourceError::Database {
             server: url.to_string(),

@@ -24,6 +24,9 @@ pub(crate) struct Server {
 impl Server {
     /// Stops the server at once, as a crash would.
     pub(crate) fn crash(&mut self) {
+        if !matches!(self.process.try_wait(), Ok(None)) {
+            return;
+        }
         // Not SIGKILL: PostgreSQL's other processes would live on for a while.
         let _ = Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).status();
         let patience = Instant::now();

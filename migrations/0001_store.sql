@@ -36,10 +36,15 @@ CREATE TABLE runs (
     requests       INTEGER NOT NULL DEFAULT 0,
     retries        INTEGER NOT NULL DEFAULT 0,
     seconds        REAL NOT NULL DEFAULT 0,
-    report         TEXT,
-    latencies      BLOB,                        -- histogram, to go on with after a resume
-    known_answered INTEGER NOT NULL DEFAULT 0   -- emails that led to a customer before, answered
-                                                -- since the run last ended cleanly
+    report         TEXT
+) STRICT;
+
+-- What a resumed run has to go on with, besides its report.
+CREATE TABLE run_states (
+    run_id         INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+    latencies      BLOB NOT NULL,       -- histogram
+    known_answered INTEGER NOT NULL     -- emails that led to a customer before, answered since
+                                        -- the run last ended cleanly
 ) STRICT;
 
 CREATE INDEX runs_by_source ON runs (source);

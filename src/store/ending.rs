@@ -34,7 +34,7 @@ impl KeyJudge {
     /// # Errors
     /// What SQLite says.
     pub fn load(store: &Connection, run_id: i64, missing: Missing) -> Result<Self> {
-        let known = "SELECT known_answered FROM runs WHERE id = ?1";
+        let known = "SELECT known_answered FROM run_states WHERE run_id = ?1";
         let known: i64 = store.query_row(known, [run_id], |row| row.get(0))?;
         let lost = "SELECT count(*) FROM earlier_lookups
              WHERE run_id = ?1 AND doubt = 'key' AND customer_key IS NOT NULL";
@@ -69,7 +69,7 @@ impl KeyJudge {
     /// # Errors
     /// What SQLite says.
     pub fn save(&self, store: &Connection, run_id: i64) -> Result<()> {
-        let save = "UPDATE runs SET known_answered = ?2 WHERE id = ?1";
+        let save = "UPDATE run_states SET known_answered = ?2 WHERE run_id = ?1";
         store.prepare_cached(save)?.execute((run_id, self.known as i64))?;
         Ok(())
     }
@@ -97,7 +97,7 @@ pub fn end(
     }
     mark_lost_customers(store, run, at)?;
     store.execute("DELETE FROM earlier_lookups WHERE run_id = ?1", [run.run_id])?;
-    store.execute("UPDATE runs SET known_answered = 0 WHERE id = ?1", [run.run_id])?;
+    store.execute("UPDATE run_states SET known_answered = 0 WHERE run_id = ?1", [run.run_id])?;
     if run.counts.pending == 0 {
         store.execute("DELETE FROM plan_items WHERE run_id = ?1", [run.run_id])?;
     }

@@ -42,7 +42,9 @@ pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, 
          VALUES (?1, 'running', ?2, 0, 0, 0, 0, 0, 0)",
         [started_at, source],
     )?;
-    Ok(store.last_insert_rowid())
+    let run_id = store.last_insert_rowid();
+    store.execute("INSERT INTO run_states VALUES (?1, x'', 0)", [run_id])?;
+    Ok(run_id)
 }
 
 /// Writes a run's counts; with `details` also the whole report and the latencies.
@@ -87,9 +89,10 @@ pub fn save(
     if let Some(tally) = details {
         let report = serde_json::to_string(run)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        store
-            .prepare_cached("UPDATE runs SET report = ?2, latencies = ?3 WHERE id = ?1")?
-            .execute((run.run_id, report, tally.latencies()))?;
+        let save = "UPDATE runs SET report = ?2 WHERE id = ?1";
+        store.prepare_cached(save)?.execute((run.run_id, report))?;
+        let save = "UPDATE run_states SET latencies = ?2 WHERE run_id = ?1";
+        store.prepare_cached(save)?.execute((run.run_id, tally.latencies()))?;
     }
     Ok(())
 }
@@ -153,10 +156,9 @@ pub fn list(store: &Connection) -> Result<Vec<RunReport>, StoreError> {
 /// # Errors
 /// What SQLite says.
 pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, StoreError> {
-    let select = "SELECT latencies FROM runs WHERE id = ?1";
-    let latencies: Option<Vec<u8>> = store.query_row(select, [run.run_id], |row| row.get(0))?;
+    let select = "SELECT latencies FROM run_states WHERE run_id = ?1";
+    let latencies: Vec<u8> = store.query_row(select, [run.run_id], |row| row.get(0))?;
     let http = &run.http;
-    let latencies = latencies.unwrap_or_default();
     Ok(HttpTally::go_on(http.requests, http.retries, http.statuses.clone(), &latencies))
 }
 

@@ -84,7 +84,7 @@ impl Desk<'_> {
         let summary = build(store, rows, &settings, self.stop)?;
         let mut run = RunReport::planned(run_id, source.to_owned(), started_at, summary.counts);
         run.warnings = warnings(store, &run)?;
-        runs::save(store, &run, Some(&HttpTally::default()))?;
+        runs::save(store, &run, &HttpTally::default())?;
         Ok(Planned { run, line: line(&understood, &summary) })
     }
 }
@@ -98,7 +98,7 @@ fn end_replaced_runs(store: &Connection, source: &str, at: &str) -> Result<(), E
             ending::end(store, &mut run, &judge, None, at)?;
             (run.status, run.stop_reason) = (status, reason);
             let http = runs::load_http(store, &run)?;
-            runs::save(store, &run, Some(&http))?;
+            runs::save(store, &run, &http)?;
         }
     }
     Ok(())

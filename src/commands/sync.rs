@@ -210,7 +210,7 @@ fn resume(store: Store, choice: RunChoice) -> Result<Resumed, Error> {
         exit_code: None,
         ..run
     };
-    runs::save(&store.connection, &run, Some(&http))?;
+    runs::save(&store.connection, &run, &http)?;
     let (left, planned) = (counted(run.counts.pending, "email"), grouped(run.counts.planned));
     tracing::info!("going on with run {wanted}: {left} of {planned} pending");
     Ok(Resumed::Run(Box::new(Prepared { store, run, http })))

@@ -130,7 +130,7 @@ fn hints(run: &RunReport) -> Vec<String> {
     if run.counts.pending > 0 {
         let pending = counted(run.counts.pending, "email");
         let resume = format!("telemetron-sync sync --resume {}", run.run_id);
-        hints.push(format!("{pending} pending: `{resume}` goes on."));
+        hints.push(format!("{pending} pending: `{resume}`, with the same --store, goes on."));
     }
     let unanswered = run.counts.unanswered();
     if unanswered > 0 {

@@ -47,16 +47,14 @@ pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, 
     Ok(run_id)
 }
 
-/// Writes a run's counts; with `details` also the whole report and the latencies.
+/// Writes a run as it stands, with the requests to go on with.
 ///
 /// # Errors
 /// What SQLite says.
-pub fn save(
-    store: &Connection,
-    run: &RunReport,
-    details: Option<&HttpTally>,
-) -> Result<(), StoreError> {
+pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(), StoreError> {
     let counts = &run.counts;
+    let report = serde_json::to_string(run)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     store
         .prepare_cached(
             "UPDATE runs SET
@@ -64,7 +62,8 @@ pub fn save(
                  rows = :rows, invalid = :invalid, duplicate = :duplicate, fresh = :fresh,
                  planned = :planned, found = :found, not_found = :not_found,
                  rejected = :rejected, failed = :failed, pending = :pending,
-                 requests = :requests, retries = :retries, seconds = :seconds
+                 requests = :requests, retries = :retries, seconds = :seconds,
+                 report = :report
              WHERE id = :id",
         )?
         .execute(named_params! {
@@ -85,15 +84,10 @@ pub fn save(
             ":requests": run.http.requests as i64,
             ":retries": run.http.retries as i64,
             ":seconds": run.seconds,
+            ":report": report,
         })?;
-    if let Some(tally) = details {
-        let report = serde_json::to_string(run)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        let save = "UPDATE runs SET report = ?2 WHERE id = ?1";
-        store.prepare_cached(save)?.execute((run.run_id, report))?;
-        let save = "UPDATE run_states SET latencies = ?2 WHERE run_id = ?1";
-        store.prepare_cached(save)?.execute((run.run_id, tally.latencies()))?;
-    }
+    let save = "UPDATE run_states SET latencies = ?2 WHERE run_id = ?1";
+    store.prepare_cached(save)?.execute((run.run_id, http.latencies()))?;
     Ok(())
 }
 
@@ -195,8 +189,7 @@ pub fn last_pace(store: &Connection) -> Result<Option<f64>, StoreError> {
     Ok(store.query_row(select, [], |row| row.get(0)).optional()?)
 }
 
-/// The columns hold what was true at the last commit; the report's JSON may be some seconds older,
-/// but it alone has the rest.
+/// The columns say how the run stands; the report's JSON has the rest.
 fn read(row: &Row<'_>) -> rusqlite::Result<RunReport> {
     let count = |name: &str| row.get::<_, i64>(name).map(i64::unsigned_abs);
     let counts = Counts {
@@ -239,12 +232,12 @@ mod tests {
             RunReport::planned(id, "list.csv".into(), "2026-01-01T00:00:00.000Z".into(), counts);
         run.warnings.push("mind the gap".into());
         run.seconds = 1.5;
-        save(&store, &run, Some(&HttpTally::default())).unwrap();
+        save(&store, &run, &HttpTally::default()).unwrap();
         assert_eq!(load(&store, None).unwrap().unwrap(), run);
         run.counts.found = 2;
         run.counts.pending = 1;
-        save(&store, &run, None).unwrap();
-        assert_eq!(load(&store, Some(id)).unwrap().unwrap(), run, "columns are fresher than JSON");
+        save(&store, &run, &HttpTally::default()).unwrap();
+        assert_eq!(load(&store, Some(id)).unwrap().unwrap(), run);
         assert_eq!(load(&store, Some(99)).unwrap(), None);
         assert_eq!(rows_before(&store, "list.csv", id + 1).unwrap(), Some(3));
         mark_dead(&store).unwrap();

@@ -24,9 +24,6 @@ const BATCH_EMAILS: usize = 1000;
 /// one loses little.
 const BATCH_TIME: Duration = Duration::from_millis(200);
 
-/// How often the whole report is stored, which costs more than the counts.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
-
 /// What the run's other parts see of it and bring to it.
 #[derive(Debug)]
 pub struct Live {
@@ -84,7 +81,6 @@ pub fn start(
             live,
             stop,
             settings,
-            reported: None,
         };
         let mut inbox = Inbox { settled, timer };
         let mut store = store;
@@ -125,7 +121,6 @@ struct Desk {
     stop: StopSwitch,
     settings: WriterSettings,
     earlier_seconds: f64,
-    reported: Option<Instant>,
 }
 
 impl Desk {
@@ -145,7 +140,7 @@ impl Desk {
             next = if taken < BATCH_EMAILS { inbox.next(until) } else { None };
         }
         self.judge.save(&batch, self.run.run_id)?;
-        self.save_counts(&batch)?;
+        self.save_run(&batch)?;
         batch.commit()?;
         self.publish();
         Ok(())
@@ -225,16 +220,12 @@ impl Desk {
         }
     }
 
-    fn save_counts(&mut self, store: &Connection) -> Result<(), StoreError> {
-        let now = time::instant();
-        self.run.seconds = self.earlier_seconds + (now - self.settings.began).as_secs_f64();
+    fn save_run(&mut self, store: &Connection) -> Result<(), StoreError> {
+        let worked = time::instant() - self.settings.began;
+        self.run.seconds = self.earlier_seconds + worked.as_secs_f64();
         let http = lock(&self.live.http).clone();
         self.run.http = HttpReport::from(&http);
-        let due = self.reported.is_none_or(|last| now - last >= REPORT_EVERY);
-        if due {
-            self.reported = Some(now);
-        }
-        runs::save(store, &self.run, due.then_some(&http))
+        runs::save(store, &self.run, &http)
     }
 
     fn publish(&self) {
@@ -245,8 +236,7 @@ impl Desk {
         let at = time::text(time::now());
         let last = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         ending::end(&last, &mut self.run, &self.judge, self.stop.reason(), &at)?;
-        self.reported = None;
-        self.save_counts(&last)?;
+        self.save_run(&last)?;
         last.commit()?;
         self.publish();
         store.truncate_log()

@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +35,24 @@ fn after_help() -> String {
     format!("Exit codes (where several hold, the one that stands higher):\n{}", Exit::table())
 }
 
-const SYNC_EXAMPLES: &str = "\
+/// The command line. That options can stand in the environment is said once, not at each of them.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env(true)))
+}
+
+/// What was typed; or the help, the version, or an error is printed and the process ends.
+pub fn parse() -> Cli {
+    match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    }
+}
+
+const SYNC_HELP: &str = "\
+Options can stand in the environment, too: TELEMETRON_ and the option's name, as in
+TELEMETRON_MAX_AGE=12h. The API key comes from TELEMETRON_API_KEY, from the file that --api-key-file
+names, or from a systemd credential named telemetron-api-key; never from an argument.
+
 Examples:
   telemetron-sync sync customers.csv
   telemetron-sync sync customers.csv --max-age 12h --rate 20/s --deadline 50m --report last.json
@@ -46,7 +63,7 @@ Examples:
 
 /// What `sync` takes.
 #[derive(Debug, Args)]
-#[command(after_help = format!("{SYNC_EXAMPLES}\n{}", after_help()))]
+#[command(after_help = format!("{SYNC_HELP}\n{}", after_help()))]
 pub struct SyncArgs {
     /// Where the emails are: a CSV file, - for standard input, sqlite:PATH, postgres://…, mysql://…
     #[arg(value_name = "SOURCE")]
@@ -233,8 +250,15 @@ pub struct OutputArgs {
     #[arg(long, value_name = "PATH", env = "TELEMETRON_REJECTS")]
     pub rejects: Option<PathBuf>,
 
-    /// How progress is shown on stderr
-    #[arg(long, value_enum, default_value = "auto", env = "TELEMETRON_PROGRESS")]
+    /// How progress is shown on stderr: auto, bar, plain or none
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true,
+        env = "TELEMETRON_PROGRESS"
+    )]
     pub progress: ProgressChoice,
 
     /// Tell nothing while all is well
@@ -245,8 +269,15 @@ pub struct OutputArgs {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// The format of log lines on stderr
-    #[arg(long, value_enum, default_value = "text", env = "TELEMETRON_LOG_FORMAT")]
+    /// The format of log lines on stderr: text or json
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true,
+        env = "TELEMETRON_LOG_FORMAT"
+    )]
     pub log_format: LogFormat,
 }
 
@@ -279,8 +310,8 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<i64>,
 
-    /// The form
-    #[arg(long, value_enum, default_value = "text")]
+    /// The form: text, json or md
+    #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
     pub format: ReportFormat,
 
     /// Which store.
@@ -404,11 +435,10 @@ fn delimiter(text: &str) -> Result<u8, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

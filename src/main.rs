@@ -1,14 +1,12 @@
 //! The command line's entry: parse, run, exit.
 
-use clap::Parser as _;
 use std::io::Write as _;
 use std::process::ExitCode;
-use telemetron_sync::cli::Cli;
-use telemetron_sync::{commands, time};
+use telemetron_sync::{cli, commands, time};
 
 fn main() -> ExitCode {
     let began = time::instant();
-    match commands::run(Cli::parse(), began) {
+    match commands::run(cli::parse(), began) {
         Ok(exit) => exit.into(),
         Err(error) => {
             // A closed standard error has nobody to tell.

@@ -183,15 +183,6 @@ impl SyncSettings {
         let sandbox = args.sandbox.sandbox;
         let store = store_path(&args.store, if sandbox { SANDBOX_STORE } else { STORE });
         let output = output(args.output)?;
-        let api = match (args.dry_run, sandbox) {
-            (true, _) => Api::Nobody,
-            (false, true) => Api::Sandbox {
-                sandbox: behaviour(SandboxSettings::default(), &args.sandbox.behaviour),
-                connect_timeout: args.api.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
-                timeout: args.api.timeout.unwrap_or(TIMEOUT),
-            },
-            (false, false) => Api::At(api(&args.api, environment)?),
-        };
         let work = match (args.resume, args.retry_failed, args.source) {
             (Some(run), _, _) => Work::Resume(run),
             (None, true, _) if args.dry_run => Work::DryRetryFailed,
@@ -207,6 +198,15 @@ impl SyncSettings {
                         .to_owned(),
                 ));
             }
+        };
+        let api = match (args.dry_run, sandbox) {
+            (true, _) => Api::Nobody,
+            (false, true) => Api::Sandbox {
+                sandbox: behaviour(SandboxSettings::default(), &args.sandbox.behaviour),
+                connect_timeout: args.api.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+                timeout: args.api.timeout.unwrap_or(TIMEOUT),
+            },
+            (false, false) => Api::At(api(&args.api, environment)?),
         };
         let PlanArgs { max_age, limit, deadline, accept_missing } = args.plan;
         Ok(Self {

@@ -4,9 +4,10 @@
 
 use crate::api::client::Client;
 use crate::lookup::scheduler::{KeyReread, Scheduler, Step, Ticket};
-use crate::outcome::{Attempt, PlannedEmail, Settled};
+use crate::outcome::{Answer, Attempt, Outcome, PlannedEmail, Settled};
 use crate::stop::StopSwitch;
 use crate::tally::HttpTally;
+use crate::terminal::{counted, escaped};
 use crate::time;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +68,7 @@ pub async fn drive<E>(
                 in_flight.spawn(lookup(Arc::clone(&client), ticket));
             }
             Step::Settled(settled) => {
+                name(&settled);
                 outlets.settled.send(settled).await.map_err(|_| DriveError::WriterGone)?;
             }
             Step::Refill(wanted) => scheduler.offer(plan(wanted).map_err(DriveError::Plan)?),
@@ -77,6 +79,7 @@ pub async fn drive<E>(
                 tokio::select! {
                     Some(done) = in_flight.join_next() => {
                         let (ticket, attempt) = done?;
+                        trace(&ticket, &attempt);
                         count(outlets.http, &ticket, &attempt);
                         scheduler.settle(ticket, attempt, (time::instant(), time::now()));
                     }
@@ -100,6 +103,30 @@ pub async fn drive<E>(
 async fn lookup(client: Arc<Client>, ticket: Ticket) -> (Ticket, Attempt) {
     let attempt = client.lookup(ticket.email()).await;
     (ticket, attempt)
+}
+
+/// Names emails without an answer, for who asked to be told of single ones.
+fn name(settled: &Settled) {
+    let why = match &settled.outcome {
+        Outcome::Found(_) | Outcome::NotFound => return,
+        Outcome::Rejected(reason) => format!("rejected: {reason}"),
+        Outcome::Failed { failure, .. } => format!("failed, {}: {}", failure.code, failure.reason),
+    };
+    let (email, why) = (escaped(&settled.planned.email), escaped(&why));
+    tracing::debug!("{email} {why} ({})", counted(settled.attempts.into(), "attempt"));
+}
+
+/// Tells of each attempt, for who asked to be told of all.
+fn trace(ticket: &Ticket, attempt: &Attempt) {
+    let email = escaped(ticket.email());
+    let milliseconds = attempt.latency.as_millis();
+    match (attempt.status, &attempt.answer) {
+        (Some(status), _) => tracing::trace!("{email} HTTP {status} in {milliseconds} ms"),
+        (None, Answer::Retry(failure) | Answer::Failed(failure)) => {
+            tracing::trace!("{email} {} in {milliseconds} ms", escaped(&failure.reason));
+        }
+        (None, _) => {}
+    }
 }
 
 async fn sleep(until: Option<Instant>) {

@@ -91,14 +91,14 @@ pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(),
     Ok(())
 }
 
-/// The newest run that has emails pending.
+/// The newest run that has emails pending; a plan that was replaced has none any more.
 ///
 /// # Errors
 /// What SQLite says.
 pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> {
-    let newest = "SELECT id FROM runs WHERE EXISTS (
-             SELECT 1 FROM plan_items WHERE run_id = runs.id AND outcome IS NULL
-         ) ORDER BY id DESC LIMIT 1";
+    let newest = "SELECT id FROM runs
+         WHERE pending > 0 AND EXISTS (SELECT 1 FROM plan_items WHERE run_id = runs.id)
+         ORDER BY id DESC LIMIT 1";
     Ok(store.query_row(newest, [], |row| row.get(0)).optional()?)
 }
 
@@ -107,9 +107,8 @@ pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> 
 /// # Errors
 /// What SQLite says.
 pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
-    let pending = "SELECT EXISTS (
-             SELECT 1 FROM plan_items WHERE run_id = ?1 AND outcome IS NULL
-         )";
+    let pending = "SELECT pending > 0 AND EXISTS (SELECT 1 FROM plan_items WHERE run_id = id)
+         FROM runs WHERE id = ?1";
     Ok(store.query_row(pending, [run], |row| row.get(0))?)
 }
 

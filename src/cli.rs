@@ -242,7 +242,8 @@ pub struct ApiArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Telling")]
 pub struct OutputArgs {
-    /// Write the report here, in the format of the ending (.json, .md, .txt); repeatable
+    /// Write the report here, in the format of the ending (.txt, .json, .md, .html, .prom);
+    /// repeatable
     #[arg(long, value_name = "PATH", env = "TELEMETRON_REPORT")]
     pub report: Vec<PathBuf>,
 
@@ -310,7 +311,7 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<i64>,
 
-    /// The form: text, json or md
+    /// The form: text, json, md, html or prom
     #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
     pub format: ReportFormat,
 
@@ -328,6 +329,10 @@ pub enum ReportFormat {
     Json,
     /// Markdown
     Md,
+    /// A page
+    Html,
+    /// For Prometheus
+    Prom,
 }
 
 /// What `runs` takes.

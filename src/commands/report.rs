@@ -26,6 +26,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
         ReportFormat::Text => Format::Text,
         ReportFormat::Json => Format::Json,
         ReportFormat::Md => Format::Markdown,
+        ReportFormat::Html => Format::Html,
+        ReportFormat::Prom => Format::Prom,
     };
     let mut text = format.render(&run);
     if run.status == Status::Running && format == Format::Text {

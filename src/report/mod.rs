@@ -1,8 +1,10 @@
 //! What is told of a run: one file a form, each a function from the run to its text.
 
+pub mod html;
 pub mod json;
 pub mod markdown;
 pub mod output;
+pub mod prom;
 pub mod rejects;
 pub mod text;
 
@@ -21,6 +23,10 @@ pub enum Format {
     Json,
     /// For tickets and wikis.
     Markdown,
+    /// For browsers and mails.
+    Html,
+    /// For Prometheus.
+    Prom,
 }
 
 impl Format {
@@ -33,8 +39,10 @@ impl Format {
             Some("txt") => Ok(Self::Text),
             Some("json") => Ok(Self::Json),
             Some("md") => Ok(Self::Markdown),
+            Some("html") => Ok(Self::Html),
+            Some("prom") => Ok(Self::Prom),
             _ => Err(format!(
-                "the report {} has no ending that tells its format; use .json, .md or .txt",
+                "the report {} has no ending that tells its format; use .txt, .json, .md, .html or .prom",
                 escaped(&path.to_string_lossy())
             )),
         }
@@ -46,6 +54,8 @@ impl Format {
             Self::Text => text::render(run),
             Self::Json => json::render(run),
             Self::Markdown => markdown::render(run),
+            Self::Html => html::render(run),
+            Self::Prom => prom::render(run),
         }
     }
 }
@@ -53,7 +63,7 @@ impl Format {
 /// The lines of the counts: how deep each stands under the one above, its name and its number.
 fn count_lines(counts: &Counts) -> [(usize, &'static str, u64); 10] {
     [
-        (0, "rows read", counts.rows),
+        (0, "rows", counts.rows),
         (1, "invalid", counts.invalid),
         (1, "duplicate", counts.duplicate),
         (1, "fresh", counts.fresh),

@@ -2,4 +2,5 @@
 
 mod csv_differential;
 mod databases;
+mod readme;
 mod support;

@@ -84,6 +84,11 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// Pages of the log after which a commit copies them into the database, 64 MiB: a page that many
+/// commits touch is copied once. With SQLite's default of 4 MiB a run over new customers took a
+/// fifth longer.
+const LOG_PAGES: i64 = 16 * 1024;
+
 /// A store opened for a run: no other run can write it meanwhile.
 #[derive(Debug)]
 pub struct Store {
@@ -232,6 +237,7 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.set_prepared_statement_cache_capacity(64);
     keep_log_files(connection)
 }

@@ -109,6 +109,12 @@ impl Store {
         if path.is_dir() {
             return Err(unopenable(io::ErrorKind::IsADirectory.into()));
         }
+        if path.exists() {
+            // Before there is a lock file beside it.
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags);
+            check(&connection.map_err(|error| unusable(path, error))?, path)?;
+        }
         let lock = RunLock::take(path).map_err(|error| match error {
             LockError::Held => StoreError::Held(path.to_owned()),
             LockError::Io(error) => unopenable(error),
@@ -311,6 +317,7 @@ mod tests {
         assert!(matches!(Store::open(&other), Err(StoreError::Foreign(_))));
         assert_eq!(std::fs::read(&other).unwrap(), before);
 
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside");
         assert!(matches!(Store::open(folder.path()), Err(StoreError::Unopenable { .. })));
         let nowhere = folder.path().join("no/such/folder/s.db");
         assert!(matches!(Store::open(&nowhere), Err(StoreError::Unopenable { .. })));

@@ -77,13 +77,13 @@ async fn sync(
         },
         Work::Plan(_) | Work::DryRun(_) | Work::RetryFailed | Work::DryRetryFailed => {
             let (store, planned) = plan_aside(store, &settings, &stop).await?;
-            tracing::info!("{}", escaped(&planned.line));
             for warning in &planned.run.warnings {
                 tracing::warn!("{}", escaped(warning));
             }
             if settings.work.is_dry() {
                 return tell_plan(&store.connection, &settings, &planned);
             }
+            tracing::info!("{}", escaped(&planned.line));
             Prepared { store, run: planned.run, http: HttpTally::default() }
         }
     };

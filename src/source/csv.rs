@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::decode::{Bytes, Packing, Text, unpack};
+use super::decode::{Bytes, HalfCharacter, Packing, Text, unpack};
 use super::error::{SourceError, quoted};
 use super::records::{Keep, MAX_RECORD_BYTES, SplitError, Splitter, Step};
 use super::sniff::{self, Head, HeadEnd, Header, Layout, LayoutError, Wishes};
@@ -181,15 +181,23 @@ fn unsplit(name: &str, error: SplitError) -> SourceError {
 /// The system's own errors have a number; without one, the packed data itself is wrong.
 fn explain(name: &str, packing: Packing, line: u64, error: io::Error) -> SourceError {
     let name = name.to_owned();
+    if error.get_ref().is_some_and(|inner| inner.is::<HalfCharacter>()) {
+        return SourceError::CutShort { name, packing: "UTF-16", place: place(line) };
+    }
     match (packing.name(), error.raw_os_error()) {
         (Some(packing), None) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            SourceError::CutShort { name, packing, line }
+            SourceError::CutShort { name, packing, place: place(line) }
         }
         (Some(packing), None) => {
             SourceError::Damaged { name, packing, line, error: error.to_string() }
         }
         (Some(_), Some(_)) | (None, _) => SourceError::Read { name, line, error },
     }
+}
+
+/// Where a file broke off, for a person.
+fn place(line: u64) -> String {
+    if line == 0 { "before the first line ends".to_owned() } else { format!("after line {line}") }
 }
 
 #[cfg(test)]
@@ -221,6 +229,16 @@ mod tests {
 
     fn error(bytes: &[u8]) -> String {
         read_with(bytes, &settings()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn utf16_that_ends_in_half_a_character_is_cut_short() {
+        let text = "id,email\n1,a@x.io\n";
+        let mut bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(read_with(&bytes, &settings()).unwrap().1.len(), 1);
+        bytes.push(b'a');
+        let error = read_with(&bytes, &settings()).unwrap_err().to_string();
+        assert!(error.contains("cut short: its UTF-16 data ends in the middle"), "{error}");
     }
 
     #[test]

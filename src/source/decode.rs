@@ -66,6 +66,8 @@ pub(super) struct Text {
     searched: usize,
     end: End,
     how: How,
+    /// An odd number of bytes was decoded so far.
+    odd: bool,
     encoding: String,
 }
 
@@ -92,6 +94,7 @@ impl Text {
             searched: 0,
             end: End::Ahead,
             how: How::LineByLine,
+            odd: false,
             encoding: String::new(),
         };
         while text.end == End::Ahead && text.raw.len() < PIECE_BYTES {
@@ -128,7 +131,7 @@ impl Text {
             let before = out.len();
             match self.how {
                 How::LineByLine => self.decode_lines(out),
-                How::Decoder(_) => self.decode_all(out),
+                How::Decoder(_) => self.decode_all(out)?,
             }
             if self.end == End::Reached && self.raw.is_empty() {
                 self.end = End::Passed;
@@ -182,9 +185,13 @@ impl Text {
         self.searched = self.raw.len();
     }
 
-    fn decode_all(&mut self, out: &mut Vec<u8>) {
-        let How::Decoder(decoder) = &mut self.how else { return };
+    fn decode_all(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        let How::Decoder(decoder) = &mut self.how else { return Ok(()) };
         let last = self.end != End::Ahead;
+        self.odd ^= self.raw.len() % 2 == 1;
+        if last && self.odd && [UTF_16LE, UTF_16BE].contains(&decoder.encoding()) {
+            return Err(io::Error::other(HalfCharacter));
+        }
         let mut at = 0;
         loop {
             let before = out.len();
@@ -202,8 +209,14 @@ impl Text {
         if last {
             self.end = End::Passed;
         }
+        Ok(())
     }
 }
+
+/// UTF-16 with an odd number of bytes: something is missing, most likely at the end.
+#[derive(Debug, thiserror::Error)]
+#[error("UTF-16 text ends in half a character")]
+pub(super) struct HalfCharacter;
 
 /// The encoding that a user names: what the web knows, and a few more spellings.
 pub(super) fn encoding_of_name(name: &str) -> Option<&'static Encoding> {

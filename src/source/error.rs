@@ -41,9 +41,9 @@ pub enum SourceError {
     #[error("{name} cannot be read after line {line}: {error}. Nothing was planned; run again.")]
     Read { name: String, line: u64, error: io::Error },
     #[error(
-        "{name} is cut short: its {packing} data ends in the middle, after line {line}. Fetch the whole file again."
+        "{name} is cut short: its {packing} data ends in the middle, {place}. Fetch the whole file again."
     )]
-    CutShort { name: String, packing: &'static str, line: u64 },
+    CutShort { name: String, packing: &'static str, place: String },
     #[error(
         "{name} is damaged: its {packing} data cannot be unpacked after line {line} ({error}). Fetch the file again."
     )]

@@ -84,6 +84,11 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// Pages of the log after which a commit copies them into the database, 64 MiB: a page that many
+/// commits touch is copied once. With SQLite's default of 4 MiB a run over new customers took a
+/// fifth longer.
+const LOG_PAGES: i64 = 16 * 1024;
+
 /// A store opened for a run: no other run can write it meanwhile.
 #[derive(Debug)]
 pub struct Store {
@@ -103,6 +108,12 @@ impl Store {
         let unopenable = |error: io::Error| unopenable(path, &error);
         if path.is_dir() {
             return Err(unopenable(io::ErrorKind::IsADirectory.into()));
+        }
+        if path.exists() {
+            // Before there is a lock file beside it.
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags);
+            check(&connection.map_err(|error| unusable(path, error))?, path)?;
         }
         let lock = RunLock::take(path).map_err(|error| match error {
             LockError::Held => StoreError::Held(path.to_owned()),
@@ -232,6 +243,7 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.set_prepared_statement_cache_capacity(64);
     keep_log_files(connection)
 }
@@ -305,6 +317,7 @@ mod tests {
         assert!(matches!(Store::open(&other), Err(StoreError::Foreign(_))));
         assert_eq!(std::fs::read(&other).unwrap(), before);
 
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside");
         assert!(matches!(Store::open(folder.path()), Err(StoreError::Unopenable { .. })));
         let nowhere = folder.path().join("no/such/folder/s.db");
         assert!(matches!(Store::open(&nowhere), Err(StoreError::Unopenable { .. })));

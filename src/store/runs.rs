@@ -97,19 +97,20 @@ pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(),
 /// What SQLite says.
 pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> {
     let newest = "SELECT id FROM runs
-         WHERE pending > 0 AND EXISTS (SELECT 1 FROM plan_items WHERE run_id = runs.id)
+         WHERE EXISTS (SELECT 1 FROM plan_items WHERE run_id = runs.id)
          ORDER BY id DESC LIMIT 1";
     Ok(store.query_row(newest, [], |row| row.get(0)).optional()?)
 }
 
-/// Whether `run` has emails that wait for their lookup.
+/// Whether `run` has emails that wait for their lookup, or died before its end: the end takes the
+/// plan away when nothing is pending.
 ///
 /// # Errors
 /// What SQLite says.
 pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
-    let pending = "SELECT pending > 0 AND EXISTS (SELECT 1 FROM plan_items WHERE run_id = id)
+    let has_plan = "SELECT EXISTS (SELECT 1 FROM plan_items WHERE run_id = id)
          FROM runs WHERE id = ?1";
-    Ok(store.query_row(pending, [run], |row| row.get(0))?)
+    Ok(store.query_row(has_plan, [run], |row| row.get(0))?)
 }
 
 /// The runs of `source` that hold outcomes nobody has judged: their process died.

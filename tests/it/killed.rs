@@ -127,3 +127,26 @@ fn a_second_run_is_turned_away_while_one_works_and_let_in_when_it_died() {
     desk.command(["runs"]).run().exits(0).prints("stopped");
     desk.sync_of(sandbox.url(), ["--resume", "--limit", "5"]).run().exits(4);
 }
+
+/// The last instant at which a process can die is between its last answers and its end.
+#[test]
+fn a_run_that_died_before_its_end_is_ended_by_a_resume() {
+    let (desk, api) = (Desk::new(), Api::new());
+    let all = emails(10);
+    api.has_all(&all);
+    desk.emails(&all);
+    desk.sync(api.url()).run().exits(0);
+    api.lost("p0003@x.io");
+    let at_the_end = "CREATE TRIGGER no_end BEFORE DELETE ON plan_items
+         BEGIN SELECT RAISE(ABORT, 'cut off'); END";
+    desk.alter(at_the_end);
+    desk.sync(api.url()).run().exits(1).says("cut off");
+    desk.alter("DROP TRIGGER no_end");
+    desk.stored("SELECT pending FROM runs WHERE id = 2", ["0"]);
+    desk.sync_of(api.url(), ["--resume"]).run().exits(0);
+    desk.stored("SELECT customer_id FROM changes WHERE kind = 'missing'", ["cust_p0003@x.io"]);
+    desk.stored("SELECT status FROM runs", ["complete", "complete"]);
+    desk.stored("SELECT count(*) FROM plan_items", ["0"]);
+    desk.sync_of(api.url(), ["--resume"]).run().exits(0).prints("Nothing to resume");
+    assert_eq!(api.total(), 20);
+}

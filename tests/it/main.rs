@@ -9,6 +9,7 @@ mod hourly;
 mod intervals;
 mod key_hygiene;
 mod killed;
+mod kills;
 mod names;
 mod on_the_wire;
 mod pace;

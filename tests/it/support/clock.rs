@@ -22,3 +22,11 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let done = work();
     (begun.elapsed(), done)
 }
+
+/// Looks again and again while `holds`, for `time` at most.
+pub(crate) fn while_within(time: Duration, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while begun.elapsed() < time && holds() {
+        sleep(Duration::from_millis(2));
+    }
+}

@@ -1,8 +1,10 @@
 //! What the tests need around them.
 
 pub(crate) mod api;
+pub(crate) mod chance;
 pub(crate) mod clock;
 pub(crate) mod desk;
+pub(crate) mod held;
 pub(crate) mod mariadb;
 pub(crate) mod memory;
 pub(crate) mod postgres;

@@ -1,0 +1,60 @@
+//! What a store holds, so that two can be compared row by row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::desk::Desk;
+
+/// Compared in every case.
+const STATE: [&str; 6] = [
+    "SELECT id, organization_id, email, name, phone, address, metadata, created_at, extra,
+         missing_since IS NULL FROM customers",
+    "SELECT email, outcome, status, error, attempts, customer_id, run_id FROM lookups",
+    "SELECT customer_id, device_id FROM current_devices",
+    "SELECT customer_id, order_id FROM current_orders",
+    "SELECT row, input, code, reason, status, attempts, run_id FROM rejects",
+    // A stop that comes when all is answered is told as one, so the status may be another.
+    "SELECT id, rows, invalid, duplicate, fresh, planned, found, not_found, rejected, failed,
+         pending, finished_at IS NULL FROM runs",
+];
+
+/// Compared customer by customer.
+const HISTORY: [&str; 3] = [
+    "SELECT customer_id, 'device', device_id, assigned_after IS NULL, unassigned_at IS NULL
+     FROM device_assignments",
+    "SELECT customer_id, 'order', order_id, seen_after IS NULL, removed_at IS NULL FROM orders",
+    "SELECT customer_id, 'change', run_id, kind, field, old, new FROM changes",
+];
+
+/// What a store holds, without times and ids.
+#[derive(Clone, Default)]
+pub(crate) struct Held {
+    pub(crate) state: Vec<String>,
+    pub(crate) history: BTreeMap<String, Vec<String>>,
+}
+
+impl Held {
+    pub(crate) fn of(desk: &Desk) -> Self {
+        let mut held = Self::default();
+        for select in STATE {
+            let mut rows = desk.rows(select);
+            rows.sort();
+            held.state.append(&mut rows);
+        }
+        for row in HISTORY.iter().flat_map(|select| desk.rows(select)) {
+            let customer = row.split('|').next().unwrap_or_default().to_owned();
+            held.history.entry(customer).or_default().push(row);
+        }
+        held.history.values_mut().for_each(|rows| rows.sort());
+        held
+    }
+}
+
+/// Asserts that two lists of rows are the same; tells of the first that are not.
+#[track_caller]
+pub(crate) fn differ_in_nothing(ours: &[String], whole: &[String]) {
+    let (us, them): (BTreeSet<_>, BTreeSet<_>) = (ours.iter().collect(), whole.iter().collect());
+    let more: Vec<_> = us.difference(&them).take(5).collect();
+    let less: Vec<_> = them.difference(&us).take(5).collect();
+    assert!(more.is_empty() && less.is_empty(), "too much: {more:#?}\ntoo little: {less:#?}");
+    assert_eq!(ours.len(), whole.len(), "something stands there twice");
+}

@@ -174,6 +174,7 @@ impl Lane<'_> {
         let mut undisturbed = self.undisturbed.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = undisturbed.after(round);
         drop(undisturbed);
+        differ_in_nothing(&ours.known, &whole.known);
         differ_in_nothing(&ours.state, &whole.state);
         let detours: BTreeSet<String> = match self.stop {
             Stop::Kill => BTreeSet::new(),

@@ -20,6 +20,7 @@ mod readme;
 mod refused_key;
 mod rejects;
 mod reports;
+mod schedules;
 mod signals;
 mod wrong_key;
 mod support;

@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::Desk;
 
-/// Compared in every case.
-const STATE: [&str; 6] = [
+/// What is known of customers.
+const KNOWN: [&str; 3] = [
     "SELECT id, organization_id, email, name, phone, address, metadata, created_at, extra,
          missing_since IS NULL FROM customers",
-    "SELECT email, outcome, status, error, attempts, customer_id, run_id FROM lookups",
     "SELECT customer_id, device_id FROM current_devices",
     "SELECT customer_id, order_id FROM current_orders",
-    "SELECT row, input, code, reason, status, attempts, run_id FROM rejects",
+];
+
+/// What became of each row of the source.
+const STATE: [&str; 3] = [
+    "SELECT email, outcome, status, error, customer_id, run_id FROM lookups",
+    "SELECT row, input, code, reason, status, run_id FROM rejects",
     // A stop that comes when all is answered is told as one, so the status may be another.
     "SELECT id, rows, invalid, duplicate, fresh, planned, found, not_found, rejected, failed,
          pending, finished_at IS NULL FROM runs",
@@ -22,12 +26,13 @@ const HISTORY: [&str; 3] = [
     "SELECT customer_id, 'device', device_id, assigned_after IS NULL, unassigned_at IS NULL
      FROM device_assignments",
     "SELECT customer_id, 'order', order_id, seen_after IS NULL, removed_at IS NULL FROM orders",
-    "SELECT customer_id, 'change', run_id, kind, field, old, new FROM changes",
+    "SELECT customer_id, 'change', kind, field, old, new FROM changes",
 ];
 
 /// What a store holds, without times and ids.
 #[derive(Clone, Default)]
 pub(crate) struct Held {
+    pub(crate) known: Vec<String>,
     pub(crate) state: Vec<String>,
     pub(crate) history: BTreeMap<String, Vec<String>>,
 }
@@ -35,11 +40,8 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn of(desk: &Desk) -> Self {
         let mut held = Self::default();
-        for select in STATE {
-            let mut rows = desk.rows(select);
-            rows.sort();
-            held.state.append(&mut rows);
-        }
+        held.known = sorted(desk, &KNOWN);
+        held.state = sorted(desk, &STATE);
         for row in HISTORY.iter().flat_map(|select| desk.rows(select)) {
             let customer = row.split('|').next().unwrap_or_default().to_owned();
             held.history.entry(customer).or_default().push(row);
@@ -47,6 +49,15 @@ impl Held {
         held.history.values_mut().for_each(|rows| rows.sort());
         held
     }
+}
+
+fn sorted(desk: &Desk, selects: &[&str]) -> Vec<String> {
+    let rows = |select: &&str| {
+        let mut rows = desk.rows(select);
+        rows.sort();
+        rows
+    };
+    selects.iter().flat_map(rows).collect()
 }
 
 /// Asserts that two lists of rows are the same; tells of the first that are not.

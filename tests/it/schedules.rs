@@ -1,0 +1,177 @@
+//! Whatever goes wrong for a while, the store ends as if nothing had, and nobody is asked more
+//! often than allowed.
+//!
+//! `SCHEDULES` says how many schedules of faults are tried, `SEED` which.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use telemetron_sync::sandbox::{
+    self, Fault, FaultPlan, FaultShare, Outage, Sandbox, SandboxSettings,
+};
+
+use crate::support::api::emails;
+use crate::support::chance::{chance, count};
+use crate::support::desk::Desk;
+use crate::support::held::{Held, differ_in_nothing};
+use crate::support::sync::Ended;
+
+/// Schedules that are played at the same time: most of their time is waiting.
+const AT_ONCE: usize = 8;
+
+/// Below the hundred from which the failure limit judges.
+const EMAILS: usize = 50;
+
+/// Faults end at the third attempt of an email; what is more is for a machine so slow that good
+/// answers come too late, and for a port that is closed.
+const MAX_ATTEMPTS: usize = 10;
+
+/// Passing faults that cost no pause for all.
+const PASSING: [Fault; 12] = [
+    Fault::ServerError,
+    Fault::BadGateway,
+    Fault::Unavailable,
+    Fault::Hang,
+    Fault::Reset,
+    Fault::ResetMidway,
+    Fault::Truncated,
+    Fault::Slow,
+    Fault::Html,
+    Fault::Null,
+    Fault::CutJson,
+    Fault::LostRoute,
+];
+
+/// Faults that pause the whole run for a second each.
+const PAUSING: [Fault; 2] = [Fault::UnavailableRetryAfter, Fault::TooMany];
+
+/// Faults that asking again does not cure, as far as anybody can tell: `--retry-failed` does.
+const LASTING: [Fault; 5] =
+    [Fault::WrongTypes, Fault::Huge, Fault::GzipBomb, Fault::Found, Fault::TemporaryRedirect];
+
+struct Schedule {
+    seed: u64,
+    faults: FaultPlan,
+    /// Whether some emails fail at first.
+    lasts: bool,
+    /// Whether customers are known before, and have changed since.
+    updates: bool,
+}
+
+fn draw(number: u64) -> Schedule {
+    let mut chance = chance(number);
+    let mut shares = Vec::new();
+    for _ in 0..chance.usize(1..5) {
+        let fault = chance.choice(PASSING).expect("a fault");
+        shares.push(FaultShare { fault, share: 0.03 + 0.1 * chance.f64() });
+    }
+    if number.is_multiple_of(4) {
+        let fault = chance.choice(PAUSING).expect("a fault");
+        shares.push(FaultShare { fault, share: 0.04 });
+    }
+    let lasts = number % 4 == 1;
+    if lasts {
+        let fault = chance.choice(LASTING).expect("a fault");
+        shares.push(FaultShare { fault, share: 0.1 });
+    }
+    let outage = (number % 4 == 2).then(|| Outage {
+        from_request: chance.u64(1..60),
+        length: Duration::from_millis(chance.u64(5..60)),
+    });
+    let faults =
+        FaultPlan { shares, until_attempt: chance.u32(1..4), key_refused_from: None, outage };
+    Schedule { seed: chance.u64(..), faults, lasts, updates: chance.bool() }
+}
+
+fn stand_in(seed: u64, faults: FaultPlan) -> Sandbox {
+    let (latency, jitter) = (Duration::ZERO, Duration::from_millis(2));
+    let settings = SandboxSettings { seed, faults, latency, jitter, ..Default::default() };
+    sandbox::start(settings).expect("a sandbox")
+}
+
+/// How often each email was asked, 429s aside, by what was told at `-vv`.
+fn attempts(ended: &Ended) -> HashMap<&str, usize> {
+    let mut attempts = HashMap::new();
+    for line in ended.stderr.lines() {
+        let Some(told) = line.trim_start().strip_prefix("TRACE ") else { continue };
+        let email = told.split(' ').next().unwrap_or_default();
+        *attempts.entry(email).or_default() += usize::from(!told.contains(" HTTP 429 "));
+    }
+    attempts
+}
+
+/// Plays one schedule. How many requests it took.
+fn play(number: u64) -> u64 {
+    let Schedule { seed, faults, lasts, updates } = draw(number);
+    let told = format!("schedule {number}: {faults:?}");
+    let good = stand_in(seed, FaultPlan::default());
+    let (spared, struck) = (Desk::new(), Desk::new());
+    for desk in [&spared, &struck] {
+        desk.emails(emails(EMAILS));
+    }
+    let bad = stand_in(seed, faults);
+    if updates {
+        spared.sync(good.url()).run().exits(0);
+        std::fs::copy(spared.path("s.db"), struck.path("s.db")).expect("a copy of the store");
+        for sandbox in [&good, &bad] {
+            sandbox.set_revision(9);
+        }
+    }
+    spared.sync(good.url()).run().exits(0);
+    let most = MAX_ATTEMPTS.to_string();
+    let patience = ["--timeout", "1s", "--max-attempts", &most, "--fail-above", "100%", "-vv"];
+    let ended = struck.sync(bad.url()).args(patience).run();
+    assert_eq!(attempts(&ended).len(), EMAILS, "{told}");
+    check(&told, &ended, if lasts { &[0, 3] } else { &[0] });
+    if lasts {
+        // An email may meet such a fault at each of three attempts, and another one between.
+        for _ in 0..4 {
+            let again = struck.sync_of(bad.url(), ["--retry-failed"]).args(patience).run();
+            check(&told, &again, &[0, 3]);
+        }
+        struck.stored("SELECT count(*) FROM lookups WHERE outcome = 'failed'", ["0"]);
+    }
+    let (ours, whole) = (Held::of(&struck), Held::of(&spared));
+    println!("{told}");
+    differ_in_nothing(&ours.known, &whole.known);
+    let told = |held: &Held| -> Vec<String> { held.history.values().flatten().cloned().collect() };
+    differ_in_nothing(&told(&ours), &told(&whole));
+    if !lasts {
+        differ_in_nothing(&ours.state, &whole.state);
+    }
+    struck.stored("PRAGMA integrity_check", ["ok"]);
+    bad.requests()
+}
+
+#[track_caller]
+fn check(told: &str, ended: &Ended, codes: &[i32]) {
+    let stderr = &ended.stderr;
+    assert!(ended.code.is_some_and(|code| codes.contains(&code)), "{told}\n{ended:?}");
+    for (email, times) in attempts(ended) {
+        assert!(times <= MAX_ATTEMPTS, "{told}: {email} asked {times} times\n{stderr}");
+    }
+}
+
+#[test]
+fn faults_that_end_leave_no_trace() {
+    let schedules = count("SCHEDULES", 50);
+    let (next, requests) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= schedules {
+                        return;
+                    }
+                    requests.fetch_add(play(number), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!(
+        "figure: {schedules} schedules of {EMAILS} emails, {} requests",
+        requests.load(Ordering::Relaxed)
+    );
+}

@@ -4,6 +4,9 @@ use crate::stop::{StopReason, StopSwitch};
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Sent for a write beyond a limit on the size of files; the same number on Linux and macOS.
+const FILE_SIZE_LIMIT: i32 = 25;
+
 /// Listens for signals until the task is dropped.
 ///
 /// # Errors
@@ -11,6 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 pub fn listen(stop: StopSwitch) -> io::Result<tokio::task::JoinHandle<()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // Heard, though nobody listens: it kills no more, and the write tells of the limit itself.
+    drop(signal(SignalKind::from_raw(FILE_SIZE_LIMIT))?);
     Ok(tokio::spawn(async move {
         let mut asked = false;
         loop {

@@ -69,6 +69,16 @@ pub enum StoreError {
         "The disk that holds the store is full. Make room and go on with --resume; what was committed is whole."
     )]
     Full,
+    /// The operating system refuses to read or write.
+    #[error(
+        "The store cannot be read or written ({0}): the disk fails, or a limit on the size of files (ulimit -f) is reached. Mend that and go on with --resume; what was committed is whole."
+    )]
+    Io(rusqlite::Error),
+    /// It was sound when opened and no longer is: somebody else wrote or cut the file.
+    #[error(
+        "The store is damaged ({0}): another program or the disk has spoilt its file. Put a backup in its place, or move it away with its -wal file and sync anew."
+    )]
+    Damaged(rusqlite::Error),
     /// Anything else that SQLite says.
     #[error("The store cannot be used: {0}. What was committed is whole.")]
     Sqlite(rusqlite::Error),
@@ -79,6 +89,8 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::SystemIoFailure) => Self::Io(error),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
             _ => Self::Sqlite(error),
         }
     }

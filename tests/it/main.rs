@@ -5,6 +5,7 @@ mod bad_input;
 mod csv_differential;
 mod customers;
 mod databases;
+mod disk;
 mod hourly;
 mod intervals;
 mod key_hygiene;

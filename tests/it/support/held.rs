@@ -30,7 +30,7 @@ const HISTORY: [&str; 3] = [
 ];
 
 /// What a store holds, without times and ids.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Held {
     pub(crate) known: Vec<String>,
     pub(crate) state: Vec<String>,
@@ -39,9 +39,8 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn of(desk: &Desk) -> Self {
-        let mut held = Self::default();
-        held.known = sorted(desk, &KNOWN);
-        held.state = sorted(desk, &STATE);
+        let (known, state) = (sorted(desk, &KNOWN), sorted(desk, &STATE));
+        let mut held = Self { known, state, history: BTreeMap::new() };
         for row in HISTORY.iter().flat_map(|select| desk.rows(select)) {
             let customer = row.split('|').next().unwrap_or_default().to_owned();
             held.history.entry(customer).or_default().push(row);

@@ -7,6 +7,7 @@ pub(crate) mod desk;
 pub(crate) mod held;
 pub(crate) mod mariadb;
 pub(crate) mod memory;
+pub(crate) mod mount;
 pub(crate) mod postgres;
 pub(crate) mod server;
 pub(crate) mod sync;

@@ -48,6 +48,22 @@ impl<'a> Sync<'a> {
         self
     }
 
+    /// Runs it after what a shell does first, such as setting a limit.
+    pub(crate) fn after(mut self, shell: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(self.desk.folder()).stdin(Stdio::null());
+        self.command = command;
+        self
+    }
+
     /// Hands `bytes` over on standard input.
     pub(crate) fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.desk.write("stdin", bytes);
@@ -118,13 +134,20 @@ impl Running<'_> {
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(self) -> Ended {
+        let desk = self.desk;
+        let ended = self.wait_unchecked();
+        desk.sums_hold();
+        ended
+    }
+
+    /// The same where the test itself has spoilt the store.
+    pub(crate) fn wait_unchecked(mut self) -> Ended {
         let mut status = None;
         wait_until("the program ends", || {
             status = self.process.try_wait().expect("a process");
             status.is_some()
         });
-        self.desk.sums_hold();
         let code = status.and_then(|status| status.code());
         Ended { code, stdout: self.text("stdout"), stderr: self.text("stderr") }
     }

@@ -1,0 +1,42 @@
+//! A small disk of its own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::desk::Desk;
+
+/// A file system in memory under `disk` in the folder of a desk; gone when dropped.
+pub(crate) struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// Mounts it, with room for so many KiB. None, and a word about it, where that is not allowed.
+    pub(crate) fn new(desk: &Desk, kib: u64) -> Option<Self> {
+        let path = desk.path("disk");
+        std::fs::create_dir(&path).expect("a folder");
+        let size = format!("size={kib}k");
+        let disk = Self { path };
+        let mounted = disk.mount(&["-t", "tmpfs", "-o", &size, "tmpfs"]);
+        if !mounted {
+            println!("skipped: this user may not mount a disk");
+        }
+        mounted.then_some(disk)
+    }
+
+    /// Mounts it again with another option, such as `ro`.
+    pub(crate) fn remount(&self, option: &str) {
+        assert!(self.mount(&["-o", &format!("remount,{option}")]), "{option}");
+    }
+
+    fn mount(&self, args: &[&str]) -> bool {
+        let mount = Command::new("mount").args(args).arg(&self.path).stderr(Stdio::null()).status();
+        mount.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).stderr(Stdio::null()).status();
+    }
+}

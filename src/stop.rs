@@ -87,8 +87,8 @@ impl fmt::Display for StopReason {
             Self::Interrupted => f.write_str("interrupted by SIGINT"),
             Self::CustomersLost { lost, known } => write!(
                 f,
-                "{lost} of {known} emails no longer lead to their customer, \
-                 as with a key of another organization"
+                "{lost} of {known} emails no longer lead to their customer, as with a key of \
+                 another organization (if it is true, add --accept-missing)"
             ),
             Self::OtherOrganization { ours, theirs } => write!(
                 f,

@@ -5,6 +5,7 @@ mod bad_input;
 mod csv_differential;
 mod customers;
 mod databases;
+mod doubts;
 mod hourly;
 mod intervals;
 mod key_hygiene;

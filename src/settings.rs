@@ -224,9 +224,11 @@ impl SyncSettings {
     }
 }
 
-/// The store that is meant.
+/// The store that is meant. Absolute, because SQLite takes `file:…` and `:memory:` for more than
+/// names of files.
 pub fn store_path(args: &StoreArgs, default: &str) -> PathBuf {
-    args.store.clone().unwrap_or_else(|| default.into())
+    let path = args.store.clone().unwrap_or_else(|| default.into());
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// The store that `report` and `runs` read.

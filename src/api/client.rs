@@ -131,11 +131,11 @@ impl Client {
     pub async fn lookup(&self, email: &str) -> Attempt {
         let began = time::instant();
         let body = format!(r#"{{"email":{}}}"#, serde_json::Value::from(email));
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).header();
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).clone();
         let request = self
             .http
             .post(self.url.clone())
-            .header(API_KEY, key)
+            .header(API_KEY, key.header())
             .header(CONTENT_TYPE, JSON)
             .header(ACCEPT, JSON)
             .body(body);
@@ -147,10 +147,18 @@ impl Client {
                 let header = response.headers().get(RETRY_AFTER);
                 retry_after =
                     header.and_then(|value| retry_after::parse(value.as_bytes(), time::now()));
-                answer(response).await
+                without_key(answer(response).await, &key)
             }
         };
         Attempt { answer, status, retry_after, latency: began.elapsed() }
+    }
+}
+
+/// An API may repeat the key in its own words, which are kept and told.
+fn without_key(answer: Answer, key: &ApiKey) -> Answer {
+    match answer {
+        Answer::Rejected(words) => Answer::Rejected(key.hidden_in(words)),
+        other => other,
     }
 }
 

@@ -37,6 +37,14 @@ impl ApiKey {
     pub fn header(&self) -> HeaderValue {
         self.0.clone()
     }
+
+    /// `text` with the key taken out of it.
+    pub fn hidden_in(&self, text: String) -> String {
+        match self.0.to_str() {
+            Ok(key) if text.contains(key) => text.replace(key, "(key hidden)"),
+            Ok(_) | Err(_) => text,
+        }
+    }
 }
 
 /// Where the key comes from.

@@ -53,6 +53,8 @@ pub async fn ask(
     let mut cursor = Cursor::new(store.reader()?, run_id, asking.limit);
     let (settled, inbox) = mpsc::channel(CHANNEL);
     let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), asking.writer)?;
+    // The writer ends the run when the last sender is gone, so this one waits for the reason.
+    let until_reason_stands = settled.clone();
     let scheduler = Scheduler::new(asking.lookup, first_request, Rng::with_seed(seed()));
     let outlets = Outlets { settled, http: &live.http, stop };
     let driven =
@@ -60,6 +62,7 @@ pub async fn ask(
     if let Some(limit) = asking.limit {
         stop.stop(StopReason::Limit(limit));
     }
+    drop(until_reason_stands);
     // The channel is closed now: the writer commits what is left and ends the run.
     let written = tokio::task::spawn_blocking(|| writer.join()).await;
     let written = written.map_err(|error| Error::Fault(error.to_string()))?;

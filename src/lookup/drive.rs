@@ -60,10 +60,12 @@ pub async fn drive<E>(
     stop.mark_changed();
     let mut drained_by: Option<Instant> = None;
     loop {
+        let step = scheduler.next(time::instant());
+        // After the step: deciding it may have found the reason to stop.
         if let Some(reason) = scheduler.stop_reason() {
             outlets.stop.stop(reason.clone());
         }
-        match scheduler.next(time::instant()) {
+        match step {
             Step::Start(ticket) => {
                 in_flight.spawn(lookup(Arc::clone(&client), ticket));
             }

@@ -121,7 +121,8 @@ pub struct Scheduler {
     pace: Pace,
     paused_until: Option<Instant>,
     key: Key,
-    refused: Vec<Pending>,
+    /// Emails that were refused with the key, and with which status.
+    refused: Vec<(Pending, Option<u16>)>,
     finished: u64,
     unanswered: u64,
     stop: Option<StopReason>,
@@ -252,7 +253,7 @@ impl Scheduler {
     /// The refused emails are asked again, first of all.
     fn key_is_good(&mut self) {
         self.key = Key::Good;
-        for pending in self.refused.drain(..).rev() {
+        for (pending, _) in self.refused.drain(..).rev() {
             self.ready.push_front(pending);
         }
     }
@@ -275,7 +276,7 @@ impl Scheduler {
                 if matches!(self.key, Key::Good) {
                     self.key = Key::Suspect;
                 }
-                self.refused.push(pending);
+                self.refused.push((pending, status));
                 return;
             }
             Answer::Retry(failure) => {
@@ -306,14 +307,14 @@ impl Scheduler {
             Answer::Found(_) | Answer::NotFound | Answer::Rejected(_) | Answer::Failed(_) => {
                 // The key is good, so it is the first email that is refused. The others were in
                 // flight beside it and are asked again.
-                let first = self.refused.remove(0);
+                let (first, status) = self.refused.remove(0);
                 self.key_is_good();
                 let reason = "refused (HTTP 401 or 403), while the key is good";
                 let failure = Failure::new(FailureCode::KeyRefused, reason);
                 self.finish(Settled {
                     planned: first.planned,
                     outcome: Outcome::Failed { failure, cause: Cause::Lasting },
-                    status: None,
+                    status,
                     attempts: first.attempts + 1,
                     request: self.next_request,
                     at,

@@ -47,9 +47,10 @@ pub fn write(store: &Connection, run_id: i64, to: impl Write) -> Result<(), Reje
     Ok(())
 }
 
-/// A cell that a spreadsheet would run gets a tab in front, which normalising trims again.
+/// A cell that a spreadsheet would run gets a tab in front, which normalising trims again. One
+/// that has it already, as rejects that are fed back do, keeps it as it is.
 fn no_formula(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("\t{cell}") } else { cell }
+    if cell.starts_with(['=', '+', '-', '@', '\r']) { format!("\t{cell}") } else { cell }
 }
 
 #[cfg(test)]

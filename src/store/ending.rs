@@ -92,7 +92,8 @@ pub fn end(
     if stop.as_ref().is_some_and(StopReason::puts_failures_back) {
         count_back(run, put_back(store, run.run_id, Doubt::Outage)?);
     }
-    if verdict.is_some() {
+    // A key that answers with strangers also told of nobody where somebody may be.
+    if verdict.is_some() || stop.as_ref().is_some_and(StopReason::distrusts_answers) {
         count_back(run, put_back(store, run.run_id, Doubt::Key)?);
     }
     mark_lost_customers(store, run, at)?;

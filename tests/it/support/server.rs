@@ -1,4 +1,5 @@
 //! What throwaway database servers have in common.
+#![expect(clippy::disallowed_methods, reason = "a server needs real time to start and to stop")]
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;

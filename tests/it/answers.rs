@@ -1,0 +1,173 @@
+//! What each kind of answer, and each kind of silence, comes to.
+
+use std::time::Duration;
+
+use telemetron_sync::sandbox::{Asked, Delivery, Reply};
+
+use crate::support::api::{Api, customer, emails};
+use crate::support::clock::timed;
+use crate::support::desk::Desk;
+
+const LOOKUPS: &str = "SELECT email, outcome, status, attempts FROM lookups ORDER BY email";
+
+/// Answers `bad@x.io` with `reply`, and finds `good@x.io`.
+fn answering(reply: impl Fn(&Asked<'_>) -> Reply + Send + Sync + 'static) -> (Desk, Api) {
+    let api = Api::ruled(move |asked| (asked.email == Some("bad@x.io")).then(|| reply(asked)));
+    api.has_all(["good@x.io"]);
+    let desk = Desk::new();
+    desk.emails(["bad@x.io", "good@x.io"]);
+    (desk, api)
+}
+
+#[test]
+fn a_rejected_email_is_listed_with_the_words_of_the_api() {
+    let (desk, api) = answering(|_| Reply::error(400, "Email is required"));
+    desk.sync(api.url()).run().exits(3).prints("Run 1: partial").prints("--retry-failed");
+    desk.stored(LOOKUPS, ["bad@x.io|rejected|400|1", "good@x.io|found|200|1"]);
+    desk.stored("SELECT * FROM rejects", ["1|2|bad@x.io|rejected|Email is required|400|1"]);
+    assert_eq!(desk.counts(), "rows 2, planned 2, found 1, rejected 1");
+}
+
+#[test]
+fn what_may_pass_is_tried_again_until_it_does() {
+    for (status, body) in
+        [(500, "{}"), (502, "<html>"), (503, ""), (408, ""), (425, ""), (404, "x"), (200, "{")]
+    {
+        let (desk, api) = answering(move |asked| match asked.attempt {
+            1 | 2 => Reply::json(status, body),
+            _ => Reply::json(200, customer("c1", "bad@x.io").to_string()),
+        });
+        desk.sync(api.url()).run().exits(0);
+        desk.stored(LOOKUPS, ["bad@x.io|found|200|3", "good@x.io|found|200|1"]);
+        assert_eq!(desk.report()["http"]["retries"], 2, "{status}");
+    }
+}
+
+#[test]
+fn connections_that_break_are_tried_again() {
+    for delivery in [Delivery::Reset, Delivery::ResetMidway, Delivery::Truncated] {
+        let (desk, api) = answering(move |asked| {
+            let reply = Reply::json(200, customer("c1", "bad@x.io").to_string());
+            if asked.attempt == 1 { reply.deliver(delivery) } else { reply }
+        });
+        desk.sync(api.url()).run().exits(0);
+        desk.stored("SELECT count(*) FROM customers", ["2"]);
+    }
+}
+
+#[test]
+fn out_of_attempts_an_email_is_failed_and_what_is_known_stays() {
+    let (desk, api) = (Desk::new(), Api::new());
+    api.has_all(["bad@x.io", "good@x.io"]);
+    desk.emails(["bad@x.io", "good@x.io"]);
+    desk.sync(api.url()).run().exits(0);
+    let before = desk.rows("SELECT * FROM customers WHERE id = 'cust_bad@x.io'");
+    let (_, api) = answering(|_| Reply::error(500, "Oops"));
+    desk.sync(api.url()).args(["--max-attempts", "2"]).run().exits(3).says("1 row server_error");
+    assert_eq!(api.asked().iter().filter(|email| *email == "bad@x.io").count(), 2);
+    assert_eq!(desk.rows("SELECT * FROM customers WHERE id = 'cust_bad@x.io'"), before);
+    desk.stored(
+        "SELECT outcome, status, attempts, customer_id, answered_at < looked_up_at
+         FROM lookups WHERE email = 'bad@x.io'",
+        ["failed|500|2|cust_bad@x.io|1"],
+    );
+    desk.stored("SELECT code, status, attempts FROM rejects", ["server_error|500|2"]);
+}
+
+#[test]
+fn what_does_not_pass_is_asked_once() {
+    for (status, body, code) in [
+        (200, r#"{"name":"no id"}"#, "broken_customer"),
+        (200, r#"{"id":""}"#, "broken_customer"),
+        (200, r#"{"id":7}"#, "broken_customer"),
+        (200, r#"{"id":"c1","devices":"d1"}"#, "broken_customer"),
+        (200, r#"{"id":"c1","devices":[1]}"#, "broken_customer"),
+        (200, r#"{"id":"c1","metadata":[]}"#, "broken_customer"),
+        (204, "", "unexpected_status"),
+        (410, "{}", "unexpected_status"),
+        (501, "{}", "unexpected_status"),
+    ] {
+        let (desk, api) = answering(move |_| Reply::json(status, body));
+        desk.sync(api.url()).run().exits(3);
+        assert_eq!(api.total(), 2, "{status} {body}");
+        desk.stored("SELECT code, status FROM rejects", [&*format!("{code}|{status}")]);
+        desk.stored("SELECT id FROM customers", ["cust_good@x.io"]);
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_failed() {
+    let (desk, api) = answering(|_| {
+        let huge = format!(r#"{{"id":"c1","name":"{}"}}"#, "x".repeat(8 * 1024 * 1024));
+        Reply::json(200, huge)
+    });
+    desk.sync(api.url()).run().exits(3).says("1 row body_too_large");
+    assert_eq!(api.total(), 2);
+    desk.stored("SELECT id FROM customers", ["cust_good@x.io"]);
+}
+
+#[test]
+fn a_body_just_under_the_limit_is_taken() {
+    let (desk, api) = answering(|_| {
+        let big = format!(r#"{{"id":"c1","name":"{}"}}"#, "x".repeat(8 * 1024 * 1024 - 100));
+        Reply::json(200, big)
+    });
+    desk.sync(api.url()).run().exits(0);
+    desk.stored("SELECT length(name) FROM customers WHERE id = 'c1'", ["8388508"]);
+}
+
+#[test]
+fn a_server_that_never_answers_costs_the_time_allowed() {
+    let (desk, api) = answering(|_| Reply::error(500, "never").deliver(Delivery::Never));
+    let sync = desk.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "2"]);
+    let (took, ended) = timed(|| sync.run());
+    ended.exits(3).says("1 row timeout");
+    desk.stored(LOOKUPS, ["bad@x.io|failed|NULL|2", "good@x.io|found|200|1"]);
+    assert!(took >= Duration::from_millis(600) && took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(desk.report()["http"]["statuses"]["none"], 2);
+}
+
+#[test]
+fn a_body_that_drips_is_within_the_same_time() {
+    let (desk, api) = answering(|_| {
+        let drip = Delivery::Slowly { pieces: 50, pause: Duration::from_millis(100) };
+        Reply::json(200, customer("c1", "bad@x.io").to_string()).deliver(drip)
+    });
+    let sync = desk.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "1"]);
+    let (took, ended) = timed(|| sync.run());
+    ended.exits(3).says("1 row timeout");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn nobody_listening_is_a_failure_of_each_email() {
+    let desk = Desk::new();
+    desk.emails(["a@x.io"]);
+    let port = crate::support::server::free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    desk.sync(url).args(["--max-attempts", "1"]).run().exits(3).says("1 row connect");
+}
+
+#[test]
+fn too_many_failures_stop_the_run_and_are_pending_again() {
+    let api = Api::ruled(|_| Some(Reply::error(500, "Oops")));
+    let desk = Desk::new();
+    desk.emails(emails(400));
+    let ended = desk.sync(api.url()).args(["--max-attempts", "1"]).run().exits(6);
+    ended.prints("lookups failed or were rejected");
+    assert_eq!(desk.counts(), "rows 400, planned 400, pending 400");
+    desk.stored("SELECT count(*) FROM rejects", ["0"]);
+    let api = Api::new();
+    desk.sync_of(api.url(), ["--resume"]).run().exits(0);
+    assert_eq!(api.total(), 400);
+}
+
+#[test]
+fn failures_below_the_limit_do_not_stop_the_run() {
+    let api = Api::ruled(|asked| asked.email?.ends_with("0@x.io").then(|| Reply::error(400, "No")));
+    let desk = Desk::new();
+    desk.emails(emails(200));
+    desk.sync(api.url()).args(["--fail-above", "15%"]).run().exits(3);
+    assert_eq!(desk.counts(), "rows 200, planned 200, not_found 180, rejected 20");
+    desk.sync(api.url()).args(["--fail-above", "5%"]).run().exits(6);
+}

@@ -1,0 +1,160 @@
+//! Whatever is wrong is said in a sentence, before anything is changed.
+
+use rusqlite::Connection;
+
+use crate::support::api::Api;
+use crate::support::desk::Desk;
+
+fn knowing() -> (Desk, Api) {
+    let (desk, api) = (Desk::new(), Api::new());
+    api.has_all(["a@x.io"]);
+    desk.emails(["a@x.io"]);
+    desk.sync(api.url()).run().exits(0);
+    (desk, api)
+}
+
+/// Everything in the store that a run could change.
+fn state(desk: &Desk) -> Vec<String> {
+    [desk.knowledge(), desk.rows("SELECT * FROM runs"), desk.rows("SELECT * FROM rejects")].concat()
+}
+
+/// Asserts that `sync` with `args` ends with `code` and `message`, and changes nothing.
+#[track_caller]
+fn refused(args: &[&str], code: i32, message: &str) {
+    let (desk, api) = knowing();
+    let before = state(&desk);
+    desk.write("empty.csv", "");
+    desk.write("two.csv", "id,mail address,\u{1b}[31m\n1,a@x.io,x\n");
+    desk.write("numbers.csv", "a,b\n1,2\n");
+    desk.write("open.csv", "email\n\"a@x.io\nb@x.io\n");
+    desk.write("binary.csv", b"PK\x03\x04\x00\x00\x00\x00\xff\xfe");
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    let ended = desk.sync_of(api.url(), args.iter().copied()).run().exits(code);
+    let ended = ended.says(message).never_says("\u{1b}").never_says("panicked");
+    assert_eq!(ended.stdout, "");
+    assert_eq!(state(&desk), before);
+    assert_eq!(api.total(), 1);
+}
+
+#[test]
+fn a_source_that_cannot_be_read() {
+    refused(&["no.csv"], 1, "no.csv` does not exist");
+    refused(&["folder"], 1, "folder` is a directory");
+    refused(&["empty.csv"], 1, "is empty");
+    refused(&["binary.csv"], 1, "not CSV");
+    refused(&["open.csv"], 1, "line 2: a quote that opens here is never closed");
+    refused(&["sqlite:no.db", "--table", "t"], 1, "no.db");
+    refused(&["sqlite:s.db", "--table", "customers"], 1, "the store itself");
+    refused(&["postgres://nobody@127.0.0.1:1/x", "--table", "t"], 1, "cannot be reached");
+}
+
+#[test]
+fn a_column_that_is_not_there() {
+    refused(&["two.csv", "--column", "phone"], 1, "It has: `id`, `mail address`, `\\u{1b}[31m`.");
+    refused(&["two.csv", "--column", "4"], 1, "Give --column a number from 1 to 3.");
+    refused(&["numbers.csv"], 1, "Name one with --column");
+    refused(&["two.csv", "--column", "id"], 1, "None of the 1 rows holds an email");
+}
+
+#[test]
+fn a_command_line_that_is_wrong() {
+    refused(&[], 2, "Name a SOURCE of emails");
+    refused(&["list.csv", "--colour"], 2, "--colour");
+    refused(&["list.csv", "--resume"], 2, "--resume");
+    refused(&["list.csv", "--report", "x.pdf"], 2, "x.pdf has no ending that tells its format");
+    refused(&["list.csv", "--rate", "10"], 2, "10/s");
+    refused(&["list.csv", "--concurrency", "0"], 2, "0");
+    refused(&["list.csv", "--max-age", "12"], 2, "unit");
+    refused(&["list.csv", "--fail-above", "120%"], 2, "0% to 100%");
+    refused(&["list.csv", "--encoding", "klingon"], 2, "klingon");
+    refused(&["list.csv", "--table", "t"], 2, "--table");
+    refused(&["ftp://x/y"], 2, "ftp");
+}
+
+#[test]
+fn files_for_the_report_are_tried_before_the_first_request() {
+    refused(&["list.csv", "--report", "no/r.json"], 1, "Check the path given with --report");
+    refused(&["list.csv", "--rejects", "folder"], 1, "Check the path given with --rejects");
+}
+
+#[test]
+fn an_api_that_would_see_the_key_in_the_open() {
+    let desk = Desk::new();
+    desk.emails(["a@x.io"]);
+    let sync = |url| desk.sync_of(url, ["list.csv"]).run();
+    sync("http://example.com").exits(2).says("plain http would show the key");
+    sync("http://127.0.0.1.example.com").exits(2).says("plain http would show the key");
+    sync("ftp://example.com").exits(2).says("ftp is not https");
+    sync("https://me:secret@example.com").exits(2).never_says("secret");
+    sync("example").exits(2).says("--api-url");
+    assert!(!desk.path("s.db").exists());
+}
+
+#[test]
+fn no_key_no_run() {
+    let (desk, api) = (Desk::new(), Api::new());
+    desk.emails(["a@x.io"]);
+    let sync = || desk.sync(api.url()).without_key();
+    sync().run().exits(1).says("There is no API key. Set TELEMETRON_API_KEY");
+    sync().env("TELEMETRON_API_KEY", " ").run().exits(1).says("TELEMETRON_API_KEY is empty");
+    sync().args(["--api-key-file", "none"]).run().exits(1).says("none cannot be read");
+    desk.write("key", "\n");
+    sync().args(["--api-key-file", "key"]).run().exits(1).says("key is empty");
+    assert!(!desk.path("s.db").exists());
+    assert_eq!(api.total(), 0);
+}
+
+#[test]
+fn a_store_that_is_none() {
+    let (desk, api) = (Desk::new(), Api::new());
+    desk.emails(["a@x.io"]);
+    desk.write("text.db", "x".repeat(5000));
+    Connection::open(desk.path("other.db")).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    for (store, message) in [
+        ("text.db", "is not a SQLite database"),
+        ("other.db", "is a SQLite database of another program"),
+    ] {
+        let before = std::fs::read(desk.path(store)).unwrap();
+        desk.sync(api.url()).args(["--store", store]).run().exits(1).says(message);
+        for command in ["report", "runs"] {
+            desk.command([command, "--store", store]).run().exits(1).says(message);
+        }
+        assert_eq!(std::fs::read(desk.path(store)).unwrap(), before, "{store}");
+    }
+    desk.sync(api.url()).args(["--store", "."]).run().exits(1).says("directory");
+    desk.sync(api.url()).args(["--store", "no/s.db"]).run().exits(1).says("no/s.db");
+    assert_eq!(api.total(), 0);
+}
+
+#[test]
+fn a_source_that_vanishes_midway_leaves_no_plan() {
+    let (desk, api) = knowing();
+    let before = state(&desk);
+    let mut rows = "email\n".to_owned();
+    for n in 0..5000 {
+        rows.push_str(&format!("p{n}@x.io\n"));
+    }
+    rows.push_str("\"never closed\n");
+    desk.write("list.csv", rows);
+    desk.sync(api.url()).run().exits(1).says("line 5002");
+    assert_eq!(state(&desk), before);
+    assert_eq!(api.total(), 1);
+}
+
+#[test]
+fn a_store_that_another_program_writes_is_a_clear_error() {
+    let (desk, api) = knowing();
+    let other = Connection::open(desk.path("s.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    desk.sync(api.url()).run().exits(1).says("The store is locked by another program");
+    other.execute_batch("ROLLBACK").unwrap();
+    desk.sync(api.url()).run().exits(0);
+}
+
+#[test]
+fn nothing_to_resume_is_no_error() {
+    let (desk, api) = (Desk::new(), Api::new());
+    let resume = || desk.sync_of(api.url(), ["--resume"]);
+    resume().run().exits(0).prints("Nothing to resume");
+    resume().args(["-q"]).run().exits(0).says_nothing();
+}

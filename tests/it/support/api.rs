@@ -1,0 +1,128 @@
+//! A server that answers as a test tells it to, and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use telemetron_sync::sandbox::{self, Asked, Reply, Sandbox, SandboxSettings};
+
+/// A request that came in.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) email: String,
+    pub(crate) key: String,
+    pub(crate) at: Duration,
+}
+
+#[derive(Default)]
+struct World {
+    /// The JSON of the customer that an email leads to.
+    customers: BTreeMap<String, String>,
+    requests: Vec<Request>,
+}
+
+/// The server. It serves its customers by email, after what the test's own rule says.
+pub(crate) struct Api {
+    server: Sandbox,
+    world: Arc<Mutex<World>>,
+}
+
+impl Api {
+    /// Knows nobody yet.
+    pub(crate) fn new() -> Self {
+        Self::ruled(|_| None)
+    }
+
+    /// Answers what `rule` says; where that is nothing, as any API would.
+    pub(crate) fn ruled(
+        rule: impl Fn(&Asked<'_>) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let world = Arc::new(Mutex::new(World::default()));
+        let seen = Arc::clone(&world);
+        let answer = move |asked: &Asked<'_>| {
+            let mut world = lock(&seen);
+            let email = asked.email.unwrap_or_default().to_owned();
+            let key = asked.key.unwrap_or_default().to_owned();
+            world.requests.push(Request { email: email.clone(), key, at: asked.at });
+            rule(asked).unwrap_or_else(|| match world.customers.get(&email) {
+                Some(customer) => Reply::json(200, customer.clone()),
+                None => Reply::error(404, "Customer not found"),
+            })
+        };
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { server: sandbox::start_with(listen, answer).expect("a server"), world }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// `email` leads to this customer from now on.
+    pub(crate) fn has(&self, email: &str, customer: impl ToString) -> &Self {
+        lock(&self.world).customers.insert(email.to_owned(), customer.to_string());
+        self
+    }
+
+    /// `email` leads to nobody from now on.
+    pub(crate) fn lost(&self, email: &str) -> &Self {
+        lock(&self.world).customers.remove(email);
+        self
+    }
+
+    /// Has a customer of its own for each of these emails.
+    pub(crate) fn has_all<E: AsRef<str>>(&self, emails: impl IntoIterator<Item = E>) -> &Self {
+        for email in emails {
+            let email = email.as_ref();
+            self.has(email, customer(&format!("cust_{email}"), email));
+        }
+        self
+    }
+
+    /// The requests since this was asked last.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut lock(&self.world).requests)
+    }
+
+    /// The emails of the requests since then.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.requests().into_iter().map(|request| request.email).collect()
+    }
+
+    /// How many requests came in, ever.
+    pub(crate) fn total(&self) -> u64 {
+        self.server.requests()
+    }
+}
+
+fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A customer with a device and an order.
+pub(crate) fn customer(id: &str, email: &str) -> Value {
+    json!({
+        "id": id, "organizationId": "org_1", "name": "N", "email": email,
+        "devices": [format!("dev_{id}")], "orders": [format!("ord_{id}")],
+        "metadata": {}, "createdAt": "2025-10-01T12:00:00Z",
+    })
+}
+
+/// `customer` with other values for some fields.
+pub(crate) fn with(mut customer: Value, fields: Value) -> Value {
+    let Value::Object(fields) = fields else { panic!("fields are an object") };
+    customer.as_object_mut().expect("a customer").extend(fields);
+    customer
+}
+
+/// The stand-in of the program, without delays unless `latency` says so.
+pub(crate) fn stand_in(latency: Duration) -> Sandbox {
+    let settings = SandboxSettings { latency, jitter: Duration::ZERO, ..Default::default() };
+    sandbox::start(settings).expect("a sandbox")
+}
+
+/// So many emails.
+pub(crate) fn emails(count: usize) -> Vec<String> {
+    (1..=count).map(|n| format!("p{n:04}@x.io")).collect()
+}

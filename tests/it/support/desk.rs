@@ -1,0 +1,210 @@
+//! A folder with a source and a store, and what can be said of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::sync::Sync;
+
+/// What a run leaves behind, without times, numbers of runs and numbers of rows.
+const LASTING: [&str; 6] = [
+    "SELECT id, organization_id, email, name, phone, address, metadata, created_at, extra,
+         missing_since IS NULL FROM customers",
+    "SELECT customer_id, device_id, assigned_after IS NULL, unassigned_at IS NULL
+     FROM device_assignments",
+    "SELECT customer_id, order_id, seen_after IS NULL, removed_at IS NULL FROM orders",
+    "SELECT email, outcome, status, error, attempts, customer_id FROM lookups",
+    "SELECT customer_id, kind, field, old, new FROM changes",
+    "SELECT row, input, code, reason, status, attempts FROM rejects",
+];
+
+/// The tables that a wrong key must not touch.
+const KNOWLEDGE: [&str; 5] = [
+    "SELECT * FROM customers",
+    "SELECT * FROM device_assignments",
+    "SELECT * FROM orders",
+    "SELECT * FROM lookups",
+    "SELECT * FROM changes",
+];
+
+/// Where a test works: `list.csv` is the source and `s.db` the store, unless told otherwise.
+pub(crate) struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).expect("a file");
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect(name)
+    }
+
+    /// Writes `list.csv` with these emails under a header.
+    pub(crate) fn emails<E: AsRef<str>>(&self, emails: impl IntoIterator<Item = E>) {
+        let mut list = "email\n".to_owned();
+        for email in emails {
+            list.push_str(email.as_ref());
+            list.push('\n');
+        }
+        self.write("list.csv", list);
+    }
+
+    /// `sync list.csv` against the API at `url`.
+    pub(crate) fn sync(&self, url: impl AsRef<str>) -> Sync<'_> {
+        Sync::new(self).args(["sync", "list.csv"]).api(url.as_ref())
+    }
+
+    /// `sync` with `args` alone, against the API at `url`.
+    pub(crate) fn sync_of<'a>(
+        &self,
+        url: impl AsRef<str>,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Sync<'_> {
+        Sync::new(self).args(["sync"]).args(args).api(url.as_ref())
+    }
+
+    /// Another command than `sync`.
+    pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Sync<'_> {
+        Sync::new(self).args(args)
+    }
+
+    /// The store, to read from it. Panics if there is none.
+    pub(crate) fn store(&self) -> Connection {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Connection::open_with_flags(self.path("s.db"), flags).expect("a store")
+    }
+
+    /// Changes the store behind the program's back.
+    pub(crate) fn alter(&self, sql: &str) {
+        let store = Connection::open(self.path("s.db")).expect("a store");
+        store.execute_batch(sql).expect("a change of the store");
+    }
+
+    /// The rows of `sql`, their cells joined by `|`.
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
+        let store = self.store();
+        let mut select = store.prepare(sql).expect(sql);
+        let width = select.column_count();
+        let rows = select.query_map([], |row| {
+            let cells = (0..width).map(|at| row.get_ref(at).map(shown));
+            Ok(cells.collect::<rusqlite::Result<Vec<_>>>()?.join("|"))
+        });
+        rows.expect(sql).map(|row| row.expect(sql)).collect()
+    }
+
+    /// The one number that `sql` asks for; 0 as long as there is no such store.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let store = Connection::open_with_flags(self.path("s.db"), flags);
+        let number = store.and_then(|store| store.query_row(sql, [], |row| row.get(0)));
+        number.unwrap_or(0)
+    }
+
+    /// Asserts what `sql` finds in the store.
+    #[track_caller]
+    pub(crate) fn stored<const N: usize>(&self, sql: &str, rows: [&str; N]) -> &Self {
+        assert_eq!(self.rows(sql), rows, "{sql}");
+        self
+    }
+
+    /// All that lasts, as sorted lines.
+    pub(crate) fn lasting(&self) -> Vec<String> {
+        self.all_of(&LASTING)
+    }
+
+    /// All that is known, row by row.
+    pub(crate) fn knowledge(&self) -> Vec<String> {
+        self.all_of(&KNOWLEDGE)
+    }
+
+    fn all_of(&self, selects: &[&str]) -> Vec<String> {
+        let sorted = |select: &&str| {
+            let mut rows = self.rows(select);
+            rows.sort();
+            [vec![(*select).to_owned()], rows].concat()
+        };
+        selects.iter().flat_map(sorted).collect()
+    }
+
+    /// The report of the newest run.
+    pub(crate) fn report(&self) -> Value {
+        let told = self.command(["report", "--format", "json"]).run().exits(0);
+        serde_json::from_str(&told.stdout).expect("a report in JSON")
+    }
+
+    /// The newest run's counts that are not 0.
+    pub(crate) fn counts(&self) -> String {
+        nonzero(&self.report()["counts"])
+    }
+
+    /// The newest run's changes that are not 0.
+    pub(crate) fn changes(&self) -> String {
+        nonzero(&self.report()["changes"])
+    }
+
+    /// Every row read is accounted for, in every run.
+    #[track_caller]
+    pub(crate) fn sums_hold(&self) {
+        let broken = "SELECT count(*) FROM runs
+             WHERE rows <> invalid + duplicate + fresh + planned
+                 OR planned <> found + not_found + rejected + failed + pending";
+        assert_eq!(self.number(broken), 0, "a run whose sums do not hold");
+    }
+}
+
+fn shown(cell: ValueRef<'_>) -> String {
+    match cell {
+        ValueRef::Null => "NULL".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        ValueRef::Blob(bytes) => format!("{bytes:?}"),
+    }
+}
+
+/// `planned 3, found 2`: in the order of the contract.
+fn nonzero(counts: &Value) -> String {
+    let names = [
+        "rows",
+        "invalid",
+        "duplicate",
+        "fresh",
+        "planned",
+        "found",
+        "not_found",
+        "rejected",
+        "failed",
+        "pending",
+        "created",
+        "updated",
+        "device_assigned",
+        "device_unassigned",
+        "order_added",
+        "order_removed",
+        "missing",
+        "returned",
+    ];
+    let told = names.iter().filter_map(|name| {
+        let count = counts.get(name)?.as_u64().expect("a count");
+        (count > 0).then(|| format!("{name} {count}"))
+    });
+    told.collect::<Vec<_>>().join(", ")
+}

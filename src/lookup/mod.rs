@@ -13,3 +13,5 @@ mod limit;
 mod pace;
 mod queue;
 mod round;
+#[cfg(test)]
+mod scenarios;

@@ -17,6 +17,10 @@ pub(super) const WINDOW: usize = 50;
 /// An outage begins when this many attempts of the window failed: 90 %.
 const FAILING: usize = 45;
 
+/// For so long, what is in flight may refute the suspicion of an outage. An API without room may
+/// refuse in no time, while those for whom it has room still wait for their answers.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// The first probe comes this long after the outage began: a restart takes about as long.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 
@@ -33,21 +37,14 @@ pub(super) enum Health {
     Failing,
 }
 
-/// What an attempt changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// Nothing.
-    None,
-    /// An outage began.
-    Tripped,
-}
-
 /// Watches for an outage.
 #[derive(Debug)]
 pub(super) struct Breaker {
     wait: Duration,
     state: State,
-    /// The last attempts, the email of each that failed.
+    /// While an outage is suspected: when it is believed at the latest.
+    believed_at: Option<Instant>,
+    /// The last attempts, the email of each that failed; while an outage is suspected, all since.
     window: VecDeque<Option<i64>>,
     failing: usize,
     noted: u64,
@@ -78,6 +75,7 @@ impl Breaker {
         Self {
             wait,
             state: State::Closed,
+            believed_at: None,
             window: VecDeque::with_capacity(WINDOW),
             failing: 0,
             noted: 0,
@@ -115,36 +113,47 @@ impl Breaker {
         failing_since.is_some_and(|since| self.answered - since > (WINDOW - FAILING) as u64)
     }
 
+    /// When an outage is believed at the latest, if one is suspected: nothing may start until the
+    /// requests in flight are back, or until then.
+    pub(super) fn suspects(&self) -> Option<Instant> {
+        self.believed_at
+    }
+
     /// Notes an attempt for `email` that was no probe.
-    pub(super) fn note(&mut self, email: i64, health: Health, now: Instant) -> Change {
+    pub(super) fn note(&mut self, email: i64, health: Health, now: Instant) {
         if self.is_open() {
-            return Change::None;
+            return;
         }
         self.noted += 1;
-        if self.window.len() == WINDOW && self.window.pop_front().flatten().is_some() {
-            self.failing -= 1;
-        }
-        self.window.push_back((health == Health::Failing).then_some(email));
         match health {
             Health::Well => self.answered += 1,
             Health::Failing => self.failing += 1,
         }
-        if self.failing >= FAILING {
-            self.open(now);
-            return Change::Tripped;
+        self.window.push_back((health == Health::Failing).then_some(email));
+        let well = self.window.len() - self.failing;
+        if self.believed_at.is_some() && well <= WINDOW - FAILING {
+            return;
         }
-        if self.window.len() == WINDOW {
+        self.believed_at = None;
+        while self.window.len() > WINDOW {
+            let oldest = self.window.pop_front().flatten();
+            self.failing -= usize::from(oldest.is_some());
+        }
+        if self.failing >= FAILING {
+            self.believed_at = Some(now + DOUBT);
+        } else if self.window.len() == WINDOW {
             self.state = State::Closed;
         }
-        Change::None
     }
 
-    fn open(&mut self, now: Instant) {
+    /// The suspected outage is one.
+    pub(super) fn open(&mut self, now: Instant) {
         let (since, distance) = match self.state {
             State::Closed | State::Open(_) => (now, FIRST_PROBE),
             State::Recovering(outage) => (outage.since, further(outage.distance)),
         };
         self.state = State::Open(Outage { since, distance, probe_at: now + distance });
+        self.believed_at = None;
         for email in self.window.drain(..).flatten() {
             *self.excused.entry(email).or_default() += 1;
         }
@@ -181,10 +190,14 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(600);
 
-    fn note(breaker: &mut Breaker, healths: &[(usize, Health)], now: Instant) -> Change {
+    /// Notes so many attempts of each kind. Whether there is an outage then.
+    fn note(breaker: &mut Breaker, healths: &[(usize, Health)], now: Instant) -> bool {
         let healths = healths.iter().flat_map(|(count, health)| vec![*health; *count]);
-        let changes = healths.enumerate().map(|(at, health)| breaker.note(at as i64, health, now));
-        changes.last().unwrap()
+        healths.enumerate().for_each(|(at, health)| breaker.note(at as i64, health, now));
+        if breaker.suspects().is_some() {
+            breaker.open(now);
+        }
+        breaker.is_open()
     }
 
     #[test]
@@ -192,12 +205,11 @@ mod tests {
         let now = time::instant();
         let mut breaker = Breaker::new(WAIT);
         for _ in 0..20 {
-            let change = note(&mut breaker, &[(1, Health::Well), (7, Health::Failing)], now);
-            assert_eq!(change, Change::None);
+            assert!(!note(&mut breaker, &[(1, Health::Well), (7, Health::Failing)], now));
         }
         // The sixth success back is now the oldest of the window; then there are only five.
-        assert_eq!(note(&mut breaker, &[(2, Health::Failing)], now), Change::None);
-        assert_eq!(note(&mut breaker, &[(1, Health::Failing)], now), Change::Tripped);
+        assert!(!note(&mut breaker, &[(2, Health::Failing)], now));
+        assert!(note(&mut breaker, &[(1, Health::Failing)], now));
     }
 
     #[test]
@@ -237,6 +249,19 @@ mod tests {
         (0..45).for_each(|at| {
             breaker.note(at % 9, Health::Failing, time::instant());
         });
+        breaker.open(time::instant());
         assert_eq!((breaker.excused(3), breaker.excused(3), breaker.excused(99)), (5, 0, 0));
+    }
+
+    #[test]
+    fn answers_that_were_under_way_refute_a_suspicion() {
+        let now = time::instant();
+        let mut breaker = Breaker::new(WAIT);
+        (0..45).for_each(|at| breaker.note(at, Health::Failing, now));
+        assert_eq!(breaker.suspects(), Some(now + DOUBT));
+        (0..5).for_each(|at| breaker.note(at, Health::Well, now));
+        assert!(breaker.suspects().is_some());
+        breaker.note(5, Health::Well, now);
+        assert_eq!(breaker.suspects(), None);
     }
 }

@@ -15,6 +15,10 @@ const FALL: f64 = 0.93;
 /// each 429 may bring a pause; a shorter one finds sooner that more is allowed.
 const RECOVERY_SECONDS: f64 = 15.0;
 
+/// The same after the first 429 of all, when a run that has just begun may have asked for less
+/// than is allowed.
+const FIRST_RECOVERY_SECONDS: f64 = 3.0;
+
 /// The least answers from which the accepted share is told, to some 10 %.
 const JUDGED_FROM: u32 = 20;
 
@@ -49,6 +53,8 @@ struct Known {
     accepted: f64,
     /// How long the pace has been tried since, in seconds.
     tried: f64,
+    /// When the pace is what it was, in the same seconds.
+    recovery: f64,
     last_start: Option<Instant>,
     /// Answers to earlier requests are of the pace before.
     first_request: i64,
@@ -75,6 +81,11 @@ impl LearnedPace {
         }
     }
 
+    /// Nothing starts for so long, so nothing is accepted.
+    pub(super) fn pause(&mut self, time: Duration) {
+        self.recent.paused += time;
+    }
+
     /// Notes the answer to `request`, while `next_request` is the next to be started.
     pub(super) fn settle(
         &mut self,
@@ -83,12 +94,12 @@ impl LearnedPace {
         now: Instant,
     ) {
         let Some(known) = &mut self.known else {
-            match verdict {
-                Let::Through => self.recent.add(now),
-                Let::Off => {
-                    let accepted = self.recent.per_second(now);
-                    self.known = Some(Known::taught(accepted, next_request));
-                }
+            self.recent.add(verdict, now);
+            if let Some(accepted) = self.recent.teaches(now) {
+                self.known = Some(Known {
+                    recovery: FIRST_RECOVERY_SECONDS,
+                    ..Known::taught(accepted, next_request)
+                });
             }
             return;
         };
@@ -111,11 +122,19 @@ impl LearnedPace {
 impl Known {
     fn taught(accepted: f64, first_request: i64) -> Self {
         let accepted = accepted.max(SLOWEST);
-        Self { accepted, tried: 0.0, last_start: None, first_request, through: 0, off: 0 }
+        Self {
+            accepted,
+            tried: 0.0,
+            recovery: RECOVERY_SECONDS,
+            last_start: None,
+            first_request,
+            through: 0,
+            off: 0,
+        }
     }
 
     fn per_second(&self) -> f64 {
-        let far = self.tried / RECOVERY_SECONDS - 1.0;
+        let far = self.tried / self.recovery - 1.0;
         (self.accepted * (1.0 + (1.0 - FALL) * far.powi(3))).max(SLOWEST)
     }
 
@@ -129,36 +148,49 @@ impl Known {
     }
 }
 
-/// What was accepted in the last second or two; less at the beginning.
+/// The answers of the last second or two; of less at the beginning.
 #[derive(Clone, Debug, Default)]
 struct Recent {
     since: Option<Instant>,
-    accepted: u32,
+    /// How much of the time since then was a pause.
+    paused: Duration,
+    through: u32,
+    off: u32,
+    /// What was let through in the period before.
     before: Option<u32>,
 }
 
 impl Recent {
-    const SECOND: Duration = Duration::from_secs(1);
+    const PERIOD: Duration = Duration::from_secs(1);
 
     fn begin(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    fn add(&mut self, now: Instant) {
+    fn add(&mut self, verdict: Let, now: Instant) {
         let since = *self.since.get_or_insert(now);
         let passed = now.saturating_duration_since(since);
-        if passed >= Self::SECOND {
-            self.before = (passed < 2 * Self::SECOND).then_some(self.accepted);
-            (self.since, self.accepted) = (Some(now), 0);
+        // Once there was a 429, the period lasts until it has taught something.
+        if passed >= Self::PERIOD && self.off == 0 {
+            self.before = (passed < 2 * Self::PERIOD).then_some(self.through);
+            (self.since, self.through, self.paused) = (Some(now), 0, Duration::ZERO);
         }
-        self.accepted += 1;
+        match verdict {
+            Let::Through => self.through += 1,
+            Let::Off => self.off += 1,
+        }
     }
 
-    fn per_second(&self, now: Instant) -> f64 {
-        let passed = self.since.map_or(0.0, |since| (now - since).as_secs_f64());
-        let seconds = passed + self.before.map_or(0.0, |_| 1.0);
-        let accepted = self.accepted + self.before.unwrap_or(0);
-        f64::from(accepted.max(1)) / seconds.max(0.001)
+    /// What is accepted in a second, once enough answers tell.
+    fn teaches(&self, now: Instant) -> Option<f64> {
+        let through = self.through + self.before.unwrap_or(0);
+        if self.off == 0 || through + self.off < JUDGED_FROM {
+            return None;
+        }
+        let passed = self.since.map_or(Duration::ZERO, |since| now - since);
+        let seconds = passed.saturating_sub(self.paused).as_secs_f64()
+            + self.before.map_or(0.0, |_| Self::PERIOD.as_secs_f64());
+        Some(f64::from(through.max(1)) / seconds.max(0.001))
     }
 }
 
@@ -177,7 +209,8 @@ mod tests {
         }
     }
 
-    fn taught(accepted: u32) -> (LearnedPace, Instant) {
+    /// Taught `accepted` a second for the first time.
+    fn first_taught(accepted: u32) -> (LearnedPace, Instant) {
         let (mut pace, begin) = (LearnedPace::default(), time::instant());
         pace.start(begin);
         (0..accepted).for_each(|_| pace.settle(Let::Through, (1, 1), begin));
@@ -186,9 +219,35 @@ mod tests {
         (pace, now)
     }
 
+    /// Taught `accepted` a second, not for the first time.
+    fn taught(accepted: f64) -> (LearnedPace, Instant) {
+        let known = Some(Known::taught(accepted, 500));
+        (LearnedPace { known, ..LearnedPace::default() }, time::instant())
+    }
+
+    #[test]
+    fn the_first_pace_is_what_was_accepted_and_is_soon_left() {
+        let (mut pace, mut now) = first_taught(100);
+        assert_eq!(pace.per_second(), Some(93.0));
+        go_on(&mut pace, &mut now, 10.0);
+        let later = pace.per_second().unwrap();
+        assert!((185.0..190.0).contains(&later), "{later}");
+    }
+
+    #[test]
+    fn a_pause_takes_nothing_from_what_was_accepted() {
+        let (mut pace, begin) = (LearnedPace::default(), time::instant());
+        pace.start(begin);
+        pace.settle(Let::Off, (1, 1), begin);
+        pace.pause(Duration::from_secs(9));
+        let now = begin + Duration::from_secs(10);
+        (0..100).for_each(|_| pace.settle(Let::Through, (1, 1), now));
+        assert_eq!(pace.per_second(), Some(19.0 * 0.93));
+    }
+
     #[test]
     fn the_pace_is_a_little_below_what_was_accepted_and_nears_it_again() {
-        let (mut pace, mut now) = taught(100);
+        let (mut pace, mut now) = taught(100.0);
         assert_eq!(pace.per_second(), Some(93.0));
         go_on(&mut pace, &mut now, 15.0);
         let near = pace.per_second().unwrap();
@@ -202,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_pace_that_is_not_needed_does_not_grow() {
-        let (mut pace, mut now) = taught(100);
+        let (mut pace, mut now) = taught(100.0);
         for _ in 0..10 {
             now += Duration::from_secs(60);
             pace.start(now);
@@ -212,7 +271,7 @@ mod tests {
 
     #[test]
     fn answers_to_earlier_requests_take_nothing_more_from_the_pace() {
-        let (mut pace, now) = taught(100);
+        let (mut pace, now) = taught(100.0);
         (0..50).for_each(|_| pace.settle(Let::Off, (499, 600), now));
         assert_eq!(pace.per_second(), Some(93.0));
         (0..19).for_each(|_| pace.settle(Let::Off, (500, 600), now));

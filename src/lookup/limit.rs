@@ -30,16 +30,30 @@ const SLOW_SECONDS: f64 = 0.020;
 /// The same for [`BUSY_FACTOR`].
 const BUSY_SECONDS: f64 = 0.010;
 
-/// A round with a greater share of refusals than this, and than twice the usual, shows back
-/// pressure.
+/// A round with a greater share of refusals than this shows back pressure, if it is beyond what
+/// chance makes of the usual share.
 const REFUSED_SHARE: f64 = 0.02;
 
-/// One refusal may have any cause.
-const REFUSED_LEAST: u32 = 2;
+/// So many standard deviations are beyond chance: 1 round in 1000.
+const BEYOND_CHANCE: f64 = 3.0;
+
+/// One refusal in a round may have any cause.
+const REFUSED_MOST: u32 = 1;
 
 /// A look with less than this part of the latency proves that our load made it slow: at half the
 /// load a queue makes it half as long.
 const FASTER: f64 = 0.8;
+
+/// A look with this part of the refusals proves the same of refusals. They are rare, so it is
+/// less than half.
+const FEWER: f64 = 0.125;
+
+/// Attempts of a look for refusals: with 1 in 20 refused by chance, 1 look in 25 sees none.
+const LOOK_ATTEMPTS: usize = 64;
+
+/// The usual share of refusals falls by this part in a round with fewer, so that it is looked at
+/// again after a while.
+const FORGETTING: f64 = 0.01;
 
 /// Rounds with the limit held up by latency, until the latency without load is looked for again:
 /// a look costs about one round, so this costs 1 %.
@@ -130,7 +144,11 @@ impl Limit {
             return;
         }
         self.round.add(effect, request);
-        let Some(summary) = self.round.summary(self.limit) else {
+        let attempts = match self.phase {
+            Phase::Look { sign: Sign::Refusals, .. } => self.limit.max(LOOK_ATTEMPTS),
+            Phase::Look { .. } | Phase::SlowStart | Phase::Steady => self.limit,
+        };
+        let Some(summary) = self.round.summary(attempts) else {
             return;
         };
         let before = self.limit;
@@ -162,7 +180,7 @@ impl Limit {
             Sign::Busy => {
                 self.phase = Phase::Steady;
                 self.rounds_held += 1;
-                if self.rounds_held < HELD_ROUNDS {
+                if self.rounds_held < HELD_ROUNDS || self.limit == self.ceiling {
                     return self.limit;
                 }
                 self.look(round, sign)
@@ -173,8 +191,9 @@ impl Limit {
     }
 
     fn sign(&self, round: &Summary) -> Sign {
-        let usual = (2.0 * self.usual_refusals).max(REFUSED_SHARE);
-        if round.refused >= REFUSED_LEAST && round.refused_share() > usual {
+        let usual = self.usual_refusals * f64::from(round.attempts);
+        let most = (usual + BEYOND_CHANCE * usual.sqrt()).max(f64::from(REFUSED_MOST));
+        if f64::from(round.refused) > most && round.refused_share() > REFUSED_SHARE {
             return Sign::Refusals;
         }
         match self.unloaded {
@@ -191,7 +210,8 @@ impl Limit {
             self.unloaded = Some(mean);
         }
         if round.refused_share() < self.usual_refusals {
-            self.usual_refusals = (self.usual_refusals * 0.95).max(round.refused_share());
+            self.usual_refusals =
+                (self.usual_refusals * (1.0 - FORGETTING)).max(round.refused_share());
         }
     }
 
@@ -207,7 +227,7 @@ impl Limit {
         let shrunk = (from as f64 * SHRINK) as usize;
         match sign {
             Sign::Refusals => {
-                if at_half.refused_share() > before.refused_share() / 2.0 {
+                if at_half.refused_share() > before.refused_share() * FEWER {
                     self.usual_refusals = at_half.refused_share();
                     return from;
                 }
@@ -236,7 +256,11 @@ impl Limit {
     /// A limit that was reached, and was borne.
     fn grown(&mut self) -> usize {
         if let Phase::SlowStart = self.phase {
-            return self.limit * 2;
+            let near = self.wall.map_or(usize::MAX, |wall| (wall as f64 * NEAR_WALL) as usize);
+            if self.limit * 2 > near {
+                self.phase = Phase::Steady;
+            }
+            return (self.limit * 2).min(near);
         }
         let limit = self.limit as f64;
         let step = (limit.sqrt() / 2.0).max(1.0);

@@ -45,6 +45,11 @@ impl Pace {
         });
     }
 
+    /// Nothing starts between these times, so nothing is accepted.
+    pub(super) fn pause(&mut self, from: Instant, until: Instant) {
+        self.learned.pause(until.saturating_duration_since(from));
+    }
+
     /// Notes the answer to `request`, while `next_request` is the next to be started.
     pub(super) fn settle(&mut self, verdict: Let, requests: (i64, i64), now: Instant) {
         self.learned.settle(verdict, requests, now);

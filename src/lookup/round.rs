@@ -137,7 +137,7 @@ pub(super) struct Summary {
     /// The standard error of the mean.
     error: f64,
     pub(super) refused: u32,
-    attempts: u32,
+    pub(super) attempts: u32,
     pub(super) reached: bool,
 }
 

@@ -4,7 +4,7 @@
 
 use crate::exit::Exit;
 use crate::lookup::backoff::Backoff;
-use crate::lookup::breaker::{Breaker, Change, Health};
+use crate::lookup::breaker::{Breaker, Health};
 use crate::lookup::doubt::{Doubtful, Doubts};
 use crate::lookup::learned::Let;
 use crate::lookup::limit::Limit;
@@ -118,6 +118,12 @@ impl Scheduler {
         }
         if self.stop.is_some() {
             return if self.in_flight > 0 { Step::Wait(None) } else { self.finished() };
+        }
+        if let Some(believed_at) = self.breaker.suspects() {
+            if self.in_flight > 0 && now < believed_at {
+                return Step::Wait(Some(believed_at));
+            }
+            self.begin_outage(now);
         }
         let outage = self.breaker.waits();
         if outage.is_some_and(|(_, ends)| ends <= now) {
@@ -328,18 +334,21 @@ impl Scheduler {
         if rate_limited(answer) || (health == Health::Failing && by_itself) {
             return;
         }
-        match self.breaker.note(pending.planned.key, health, now) {
-            Change::Tripped => {
-                self.limit.restart(self.next_request);
-                while let Some(pending) = self.doubts.excused() {
-                    self.defer(pending, Duration::ZERO, now);
-                }
-            }
-            Change::None => {
-                while let Some(settled) = self.doubts.beyond(self.breaker.noted()) {
-                    self.finish(settled);
-                }
-            }
+        self.breaker.note(pending.planned.key, health, now);
+        if self.breaker.suspects().is_some() {
+            return;
+        }
+        while let Some(settled) = self.doubts.beyond(self.breaker.noted()) {
+            self.finish(settled);
+        }
+    }
+
+    /// Believes in an outage: its attempts do not count.
+    fn begin_outage(&mut self, now: Instant) {
+        self.breaker.open(now);
+        self.limit.restart(self.next_request);
+        while let Some(pending) = self.doubts.excused() {
+            self.defer(pending, Duration::ZERO, now);
         }
     }
 
@@ -381,7 +390,9 @@ impl Scheduler {
             return Duration::ZERO;
         }
         if matches!(failure.code, FailureCode::RateLimited | FailureCode::Unavailable) {
-            self.paused_until = self.paused_until.max(Some(now + asked));
+            let paused_until = self.paused_until.max(Some(now)).unwrap_or(now);
+            self.pace.pause(paused_until, now + asked);
+            self.paused_until = Some(paused_until.max(now + asked));
         }
         asked
     }

@@ -131,14 +131,14 @@ pub(super) fn run(scenario: &Scenario) -> Measured {
         measured: Measured::default(),
     };
     play.measured.phases = scenario.phase.iter().map(|_| Figures::default()).collect();
-    play.to_the_end();
+    play.play();
     play.measured.seconds = play.now.as_secs_f64();
     play.measured.stop = play.scheduler.stop_reason().map(StopReason::to_string);
     play.measured
 }
 
 impl Play<'_> {
-    fn to_the_end(&mut self) {
+    fn play(&mut self) {
         let end: f64 = self.scenario.phase.iter().map(|phase| phase.seconds).sum();
         while self.now.as_secs_f64() < end {
             match self.scheduler.next(self.begin + self.now) {
@@ -191,7 +191,7 @@ impl Play<'_> {
             return;
         }
         let Some((_, (ticket, attempt))) = self.in_flight.pop_first() else { return };
-        self.server.answered();
+        self.server.answered(&attempt);
         let (phase, settled) = phase(self.scenario, self.now);
         if settled {
             let figures = &mut self.measured.phases[phase];

@@ -27,16 +27,17 @@ impl Server {
 
     /// Takes the request of email `number`: its answer, and when it comes.
     pub(super) fn ask(&mut self, phase: &Phase, number: i64, now: Duration) -> (Duration, Attempt) {
-        self.in_flight += 1;
         let (seconds, answer, status) = self.answer(phase, number, now);
+        self.in_flight += usize::from(status.is_some());
         let latency = Duration::from_secs_f64(seconds);
         let retry_after =
             phase.retry_after.filter(|_| status == Some(429)).map(Duration::from_secs);
         (now + latency, Attempt { answer, status, retry_after, latency })
     }
 
-    pub(super) fn answered(&mut self) {
-        self.in_flight -= 1;
+    /// A request is answered; one that was dropped was never in flight.
+    pub(super) fn answered(&mut self, attempt: &Attempt) {
+        self.in_flight -= usize::from(attempt.status.is_some());
     }
 
     fn answer(&mut self, phase: &Phase, number: i64, now: Duration) -> (f64, Answer, Option<u16>) {
@@ -44,7 +45,7 @@ impl Server {
         if phase.per_second.is_some_and(|rate| !self.take(rate, now)) {
             return (NO.max(phase.latency_ms / 1000.0), retry(FailureCode::RateLimited), Some(429));
         }
-        let full = phase.room.is_some_and(|room| self.in_flight > room);
+        let full = phase.room.is_some_and(|room| self.in_flight >= room);
         if full || self.chance.f64() < phase.refused {
             return match phase.refusal {
                 Refusal::Unavailable => (NO, retry(FailureCode::Unavailable), Some(503)),

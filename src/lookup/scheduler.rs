@@ -11,8 +11,9 @@ use crate::lookup::limit::Limit;
 use crate::lookup::pace::Pace;
 use crate::lookup::queue::{Pending, Queue, Turn};
 use crate::lookup::round::Effect;
+use crate::lookup::scheduler::key::Key;
 use crate::lookup::settings::LookupSettings;
-use crate::lookup::step::{KeyReread, Purpose, Step, Ticket};
+use crate::lookup::step::{Purpose, Step, Ticket};
 use crate::outcome::{
     Answer, Attempt, Cause, Failure, FailureCode, Outcome, PlannedEmail, Settled,
 };
@@ -27,18 +28,6 @@ const PAGE: usize = 500;
 
 /// The failure limit is not judged before this many emails are settled.
 const FAILURES_JUDGED_FROM: u64 = 100;
-
-/// Whether the key is good, as far as is known.
-#[derive(Debug)]
-enum Key {
-    Good,
-    /// Refused; nothing new starts until those in flight are back and the key was read again.
-    Suspect,
-    /// One other email is asked, not before this time.
-    Check {
-        not_before: Instant,
-    },
-}
 
 /// The state of a run's lookups.
 #[derive(Debug)]
@@ -183,25 +172,6 @@ impl Scheduler {
         }
     }
 
-    /// Asks for one email other than those refused; without any, the key is refused.
-    fn next_key_check(&mut self, now: Instant, not_before: Instant) -> Step {
-        let until = self.earliest(not_before, now);
-        if until > now {
-            let ends = self.breaker.waits().map(|(_, ends)| ends);
-            return Step::Wait(Some(ends.map_or(until, |ends| ends.min(until))));
-        }
-        if self.queue.any() == Turn::Refill {
-            return Step::Refill(PAGE);
-        }
-        match self.queue.pop_any() {
-            Some(other) => self.start(other, Purpose::KeyCheck, now),
-            None => {
-                self.stop(StopReason::KeyRefused);
-                self.next(now)
-            }
-        }
-    }
-
     /// When the next request may start that is not to start before `not_before`.
     fn earliest(&self, not_before: Instant, now: Instant) -> Instant {
         let until = self.paused_until.map_or(not_before, |until| until.max(not_before));
@@ -225,22 +195,6 @@ impl Scheduler {
             self.finish(settled);
         }
         self.settled.pop_front().map_or(Step::Finished, Step::Settled)
-    }
-
-    /// The key was read again, as [`Step::RereadKey`] asked.
-    pub fn key_reread(&mut self, changed: KeyReread, now: Instant) {
-        match changed {
-            KeyReread::Changed => self.key_is_good(),
-            KeyReread::Same => self.key = Key::Check { not_before: now },
-        }
-    }
-
-    /// The refused emails are asked again, first of all.
-    fn key_is_good(&mut self) {
-        self.key = Key::Good;
-        for pending in self.refused.drain(..).rev() {
-            self.queue.put_first(pending);
-        }
     }
 
     /// Takes the answer of `ticket`, which came at `now`; `at` is the same by the wall clock.
@@ -267,22 +221,17 @@ impl Scheduler {
             Answer::NotFound => Outcome::NotFound,
             Answer::Rejected(reason) => Outcome::Rejected(reason),
             Answer::Failed(failure) => Outcome::Failed { failure, cause: Cause::Lasting },
-            Answer::KeyRefused => {
-                if matches!(self.key, Key::Good) {
-                    self.key = Key::Suspect;
-                }
-                self.refused.push(pending);
-                return;
-            }
+            Answer::KeyRefused => return self.key_refused(pending),
             Answer::Retry(failure) => {
                 let wait = self.pause(&failure, attempt.retry_after, now);
                 if !counted || pending.attempts < self.settings.max_attempts {
                     self.defer(pending, wait, now);
                 } else {
                     let doubtful = Doubtful { pending, failure, status, request, at };
-                    match by_itself {
-                        true => self.finish(doubtful.settled()),
-                        false => self.doubts.hold(self.breaker.noted(), doubtful),
+                    if by_itself {
+                        self.finish(doubtful.settled());
+                    } else {
+                        self.doubts.hold(self.breaker.noted(), doubtful);
                     }
                 }
                 return;
@@ -352,33 +301,6 @@ impl Scheduler {
         }
     }
 
-    /// What the answer to a key check says of the key. No answer says nothing.
-    fn judge_key(&mut self, answer: &Answer, (now, at): (Instant, Timestamp)) {
-        match answer {
-            Answer::KeyRefused => self.stop(StopReason::KeyRefused),
-            Answer::Retry(_) => {
-                let wait = self.backoff.wait(1, &mut self.chance);
-                self.key = Key::Check { not_before: now + wait };
-            }
-            Answer::Found(_) | Answer::NotFound | Answer::Rejected(_) | Answer::Failed(_) => {
-                // The key is good, so it is the first email that is refused. The others were in
-                // flight beside it and are asked again.
-                let first = self.refused.remove(0);
-                self.key_is_good();
-                let reason = "refused (HTTP 401 or 403), while the key is good";
-                let failure = Failure::new(FailureCode::KeyRefused, reason);
-                self.finish(Settled {
-                    planned: first.planned,
-                    outcome: Outcome::Failed { failure, cause: Cause::Lasting },
-                    status: None,
-                    attempts: first.attempts + 1,
-                    request: self.next_request,
-                    at,
-                });
-            }
-        }
-    }
-
     /// Heeds what the server asks: a pause for all after 429 and 503, for this email alone
     /// otherwise. Returns the email's own least wait.
     fn pause(&mut self, failure: &Failure, asked: Option<Duration>, now: Instant) -> Duration {
@@ -425,5 +347,6 @@ fn rate_limited(answer: &Answer) -> bool {
     matches!(answer, Answer::Retry(failure) if failure.code == FailureCode::RateLimited)
 }
 
+mod key;
 #[cfg(test)]
 mod tests;

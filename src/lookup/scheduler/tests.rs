@@ -1,6 +1,7 @@
 use super::*;
 use crate::customer::Customer;
 use crate::lookup::settings::Adapting;
+use crate::lookup::step::KeyReread;
 use crate::time;
 use std::collections::HashMap;
 

@@ -213,6 +213,10 @@ pub struct ApiArgs {
     #[arg(long, value_name = "N", env = "TELEMETRON_CONCURRENCY", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub concurrency: Option<u32>,
 
+    /// Keep that many in flight, and do not adapt to what the API bears
+    #[arg(long, env = "TELEMETRON_FIXED_CONCURRENCY", value_parser = FalseyValueParser::new())]
+    pub fixed_concurrency: bool,
+
     /// At most this many requests, such as 10/s or 600/m [default: no limit]
     #[arg(long, value_name = "N/s", value_parser = rate, env = "TELEMETRON_RATE")]
     pub rate: Option<f64>,
@@ -232,6 +236,10 @@ pub struct ApiArgs {
     /// The longest pause that the API may ask for before the run stops [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_MAX_RETRY_AFTER")]
     pub max_retry_after: Option<Duration>,
+
+    /// How long an outage may last before the run stops [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_OUTAGE_WAIT")]
+    pub outage_wait: Option<Duration>,
 
     /// Stop when more of the finished emails failed or were rejected [default: 50%]
     #[arg(long, value_name = "P%", value_parser = percent, env = "TELEMETRON_FAIL_ABOVE")]

@@ -6,7 +6,7 @@ use crate::cli::{
     ApiArgs, LogFormat, OutputArgs, PlanArgs, ProgressChoice, RunChoice, SandboxArgs,
     SandboxBehaviour, SourceArgs, StoreArgs, SyncArgs,
 };
-use crate::lookup::scheduler::LookupSettings;
+use crate::lookup::settings::{Adapting, LookupSettings};
 use crate::report::Format;
 use crate::sandbox::SandboxSettings;
 use crate::source::{self, Location, SourceError, SourceSettings};
@@ -34,6 +34,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest pause that the API may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// How long an outage may last until the run stops: longer than a deployment, shorter than the hour
+/// between two runs.
+const OUTAGE_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// The share of finished emails that may fail before the run stops.
 const FAIL_ABOVE: f64 = 0.5;
@@ -224,9 +228,11 @@ impl SyncSettings {
     }
 }
 
-/// The store that is meant.
+/// The store that is meant. Absolute, because SQLite takes `file:…` and `:memory:` for more than
+/// names of files.
 pub fn store_path(args: &StoreArgs, default: &str) -> PathBuf {
-    args.store.clone().unwrap_or_else(|| default.into())
+    let path = args.store.clone().unwrap_or_else(|| default.into());
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// The store that `report` and `runs` read.
@@ -291,9 +297,11 @@ fn api(args: &ApiArgs, environment: &Environment) -> Result<ApiSettings, Setting
 fn lookup(args: &ApiArgs) -> LookupSettings {
     LookupSettings {
         concurrency: args.concurrency.unwrap_or(CONCURRENCY) as usize,
+        adapting: if args.fixed_concurrency { Adapting::Fixed } else { Adapting::On },
         rate: args.rate,
         max_attempts: args.max_attempts.unwrap_or(MAX_ATTEMPTS),
         max_retry_after: args.max_retry_after.unwrap_or(MAX_RETRY_AFTER),
+        outage_wait: args.outage_wait.unwrap_or(OUTAGE_WAIT),
         fail_above: args.fail_above.unwrap_or(FAIL_ABOVE),
     }
 }

@@ -19,6 +19,8 @@ pub enum StopReason {
         /// Of how many.
         settled: u64,
     },
+    /// The API was out of order for as long as `--outage-wait` allows.
+    Outage(Duration),
     /// The API asks for a longer pause than `--max-retry-after` allows.
     LongPause(Duration),
     /// SIGTERM.
@@ -48,7 +50,7 @@ impl StopReason {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Limit(_) | Self::Deadline(_) => Exit::Told,
-            Self::FailureLimit { .. } | Self::LongPause(_) => Exit::Trouble,
+            Self::FailureLimit { .. } | Self::Outage(_) | Self::LongPause(_) => Exit::Trouble,
             Self::Terminated => Exit::Terminated,
             Self::Interrupted => Exit::Interrupted,
             Self::CustomersLost { .. } | Self::OtherOrganization { .. } | Self::KeyRefused => {
@@ -79,6 +81,10 @@ impl fmt::Display for StopReason {
             Self::FailureLimit { unanswered, settled } => {
                 write!(f, "{unanswered} of {settled} lookups failed or were rejected")
             }
+            Self::Outage(wait) => {
+                let wait = humantime::format_duration(*wait);
+                write!(f, "the API was out of order for {wait}")
+            }
             Self::LongPause(pause) => {
                 let pause = humantime::format_duration(*pause);
                 write!(f, "the API asks for a pause of {pause}, longer than allowed")
@@ -87,8 +93,8 @@ impl fmt::Display for StopReason {
             Self::Interrupted => f.write_str("interrupted by SIGINT"),
             Self::CustomersLost { lost, known } => write!(
                 f,
-                "{lost} of {known} emails no longer lead to their customer, \
-                 as with a key of another organization"
+                "{lost} of {known} emails no longer lead to their customer, as with a key of \
+                 another organization (if it is true, add --accept-missing)"
             ),
             Self::OtherOrganization { ours, theirs } => write!(
                 f,
@@ -160,6 +166,7 @@ mod tests {
             StopReason::Limit(1),
             StopReason::Deadline(Duration::from_secs(1)),
             StopReason::FailureLimit { unanswered: 1, settled: 1 },
+            StopReason::Outage(Duration::from_secs(1)),
             StopReason::LongPause(Duration::from_secs(1)),
             StopReason::Terminated,
             StopReason::Interrupted,

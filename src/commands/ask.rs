@@ -3,7 +3,8 @@
 use crate::api::client::Client;
 use crate::error::Error;
 use crate::lookup::drive::{DriveError, Outlets, drive};
-use crate::lookup::scheduler::{LookupSettings, Scheduler};
+use crate::lookup::scheduler::Scheduler;
+use crate::lookup::settings::LookupSettings;
 use crate::plan::cursor::Cursor;
 use crate::run::RunReport;
 use crate::stop::{StopReason, StopSwitch};

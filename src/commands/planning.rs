@@ -73,7 +73,7 @@ impl Desk<'_> {
         (understood, rows): (String, impl Iterator<Item = Result<InputRow, E>>),
     ) -> Result<Planned, Error> {
         let started_at = time::text(self.now);
-        end_replaced_runs(store, source, &started_at)?;
+        end_dead_runs(store, None, &started_at)?;
         let run_id = runs::begin(store, source, &started_at)?;
         let settings = PlanSettings {
             run_id,
@@ -89,9 +89,13 @@ impl Desk<'_> {
     }
 }
 
-/// A run that died is judged and ended before its plan is replaced.
-fn end_replaced_runs(store: &Connection, source: &str, at: &str) -> Result<(), Error> {
-    for run_id in runs::unjudged(store, source)? {
+/// Runs that died are judged and ended, all but the one that goes on: another run may settle the
+/// same emails, and then nobody could tell any more what they led to before.
+///
+/// # Errors
+/// What SQLite says.
+pub fn end_dead_runs(store: &Connection, except: Option<i64>, at: &str) -> Result<(), Error> {
+    for run_id in runs::unjudged(store, except)? {
         if let Some(mut run) = runs::load(store, Some(run_id))? {
             let judge = KeyJudge::load(store, run_id, Missing::Judged)?;
             let (status, reason) = (run.status, run.stop_reason.clone());

@@ -4,7 +4,7 @@ use crate::api::client::{ApiSettings, Client};
 use crate::api::key::{ApiKey, KeySource};
 use crate::cli::{RunChoice, SyncArgs};
 use crate::commands::ask::{Asking, ask, live, note_failure};
-use crate::commands::planning::{Planned, plan};
+use crate::commands::planning::{Planned, end_dead_runs, plan};
 use crate::commands::print;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -23,7 +23,7 @@ use crate::tally::HttpTally;
 use crate::terminal::{counted, escaped, grouped, spoken};
 use crate::{logging, time};
 use reqwest::Url;
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -189,7 +189,7 @@ fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
     Ok(store)
 }
 
-fn resume(store: Store, choice: RunChoice) -> Result<Resumed, Error> {
+fn resume(mut store: Store, choice: RunChoice) -> Result<Resumed, Error> {
     let wanted = match choice {
         RunChoice::Numbered(run) => Some(run),
         RunChoice::Newest => runs::newest_unfinished(&store.connection)?,
@@ -210,7 +210,10 @@ fn resume(store: Store, choice: RunChoice) -> Result<Resumed, Error> {
         exit_code: None,
         ..run
     };
-    runs::save(&store.connection, &run, &http)?;
+    let begin = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    end_dead_runs(&begin, Some(wanted), &time::text(time::now()))?;
+    runs::save(&begin, &run, &http)?;
+    begin.commit()?;
     let (left, planned) = (counted(run.counts.pending, "email"), grouped(run.counts.planned));
     tracing::info!("going on with run {wanted}: {left} of {planned} pending");
     Ok(Resumed::Run(Box::new(Prepared { store, run, http })))

@@ -18,7 +18,7 @@ const CEILINGS: usize = 8;
 /// The waits between attempts. Backon's own jitter only adds to a wait, up to twice the cap, so it
 /// gives the ceilings here, and the wait is drawn below them.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(super) struct Backoff {
     ceilings: [Duration; CEILINGS],
 }
 
@@ -40,7 +40,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The wait after `tries` attempts (from 1): uniform between 0 and the ceiling.
-    pub fn wait(&self, tries: u32, chance: &mut Rng) -> Duration {
+    pub(super) fn wait(&self, tries: u32, chance: &mut Rng) -> Duration {
         self.ceiling(tries).mul_f64(chance.f64())
     }
 

@@ -3,7 +3,8 @@
 //! side.
 
 use crate::api::client::Client;
-use crate::lookup::scheduler::{KeyReread, Scheduler, Step, Ticket};
+use crate::lookup::scheduler::Scheduler;
+use crate::lookup::step::{KeyReread, Step, Ticket};
 use crate::outcome::{Answer, Attempt, Outcome, PlannedEmail, Settled};
 use crate::stop::StopSwitch;
 use crate::tally::HttpTally;

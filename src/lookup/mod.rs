@@ -1,6 +1,17 @@
-//! When to ask: the decisions are in the scheduler, which knows no clock; one loop drives it.
+//! When to ask: the scheduler holds what others decide, and knows no clock; one loop drives it.
 
-pub mod backoff;
-pub mod drive;
-pub mod pace;
+pub mod settings;
+pub mod step;
 pub mod scheduler;
+pub mod drive;
+// What decides.
+mod backoff;
+mod breaker;
+mod doubt;
+mod learned;
+mod limit;
+mod pace;
+mod queue;
+mod round;
+#[cfg(test)]
+mod scenarios;

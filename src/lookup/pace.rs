@@ -1,7 +1,9 @@
-//! How many requests a second: evenly spaced starts.
+//! How many requests a second: evenly spaced starts, at the rate that is set or the one that the
+//! API taught, whichever is lower.
 //!
 //! Pure: no clock, no I/O.
 
+use crate::lookup::learned::{LearnedPace, Let};
 use std::time::{Duration, Instant};
 
 /// Timers wake a little late. Starts that were missed by up to this are made up for, so that the
@@ -10,28 +12,47 @@ const LATENESS: Duration = Duration::from_millis(5);
 
 /// Spaces the starts of requests, if there is a rate to keep.
 #[derive(Clone, Debug)]
-pub struct Pace {
-    interval: Option<Duration>,
+pub(super) struct Pace {
+    set: Option<f64>,
+    learned: LearnedPace,
     next: Option<Instant>,
 }
 
 impl Pace {
-    /// At most `per_second` starts a second; `None`: as many as there are.
-    pub fn new(per_second: Option<f64>) -> Self {
-        Self { interval: per_second.map(|rate| Duration::from_secs_f64(1.0 / rate)), next: None }
+    /// At most `per_second` starts a second; `None`: as many as there are, until the API teaches
+    /// a pace.
+    pub(super) fn new(per_second: Option<f64>) -> Self {
+        Self { set: per_second, learned: LearnedPace::default(), next: None }
+    }
+
+    /// The rate that is kept, in requests a second.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        [self.set, self.learned.per_second()].into_iter().flatten().reduce(f64::min)
     }
 
     /// When the next start may be; `None`: now.
-    pub fn wait(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
         self.next.filter(|next| *next > now)
     }
 
     /// Notes a start.
-    pub fn start(&mut self, now: Instant) {
-        if let Some(interval) = self.interval {
+    pub(super) fn start(&mut self, now: Instant) {
+        self.learned.start(now);
+        self.next = self.per_second().map(|rate| {
             let earliest = now.checked_sub(LATENESS).unwrap_or(now);
-            self.next = Some(self.next.unwrap_or(now).max(earliest) + interval);
-        }
+            let interval = Duration::from_secs_f64(1.0 / rate);
+            self.next.unwrap_or(now).max(earliest) + interval
+        });
+    }
+
+    /// Nothing starts between these times, so nothing is accepted.
+    pub(super) fn pause(&mut self, from: Instant, until: Instant) {
+        self.learned.pause(until.saturating_duration_since(from));
+    }
+
+    /// Notes the answer to `request`, while `next_request` is the next to be started.
+    pub(super) fn settle(&mut self, verdict: Let, requests: (i64, i64), now: Instant) {
+        self.learned.settle(verdict, requests, now);
     }
 }
 

@@ -151,11 +151,7 @@ fn hints(run: &RunReport) -> Vec<String> {
         ));
     }
     if run.exit_code == Some(crate::exit::Exit::Key.code()) {
-        hints.push(
-            "Nothing was marked as failed. Mend the key; if customers really are gone, add \
-             --accept-missing."
-                .to_owned(),
-        );
+        hints.push("Nothing was marked as failed. Mend the key, then go on.".to_owned());
     }
     hints
 }

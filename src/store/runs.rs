@@ -113,16 +113,15 @@ pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
     Ok(store.query_row(has_plan, [run], |row| row.get(0))?)
 }
 
-/// The runs of `source` that hold outcomes nobody has judged: their process died.
+/// The runs other than `except` that hold outcomes nobody has judged: their process died.
 ///
 /// # Errors
 /// What SQLite says.
-pub fn unjudged(store: &Connection, source: &str) -> Result<Vec<i64>, StoreError> {
+pub fn unjudged(store: &Connection, except: Option<i64>) -> Result<Vec<i64>, StoreError> {
     let mut select = store.prepare(
-        "SELECT id FROM runs WHERE source = ?1
-             AND id IN (SELECT run_id FROM earlier_lookups) ORDER BY id",
+        "SELECT DISTINCT run_id FROM earlier_lookups WHERE run_id IS NOT ?1 ORDER BY run_id",
     )?;
-    let ids = select.query_map([source], |row| row.get(0))?;
+    let ids = select.query_map([except], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
 }
 

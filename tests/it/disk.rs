@@ -17,6 +17,9 @@ const EMAILS: usize = 1000;
 
 const SETTLED: &str = "SELECT coalesce(sum(planned - pending), 0) FROM runs";
 
+/// What becomes of a store's bytes.
+type Spoil = fn(&mut Vec<u8>);
+
 /// What another program writes over a store.
 static NOISE: [u8; 1 << 20] = [0xa5; 1 << 20];
 
@@ -137,7 +140,7 @@ fn a_store_cut_short_or_overwritten_between_runs() {
     let synced = desk();
     synced.sync(stand_in(Duration::ZERO).url()).run().exits(0);
     let good = fs::read(synced.path("s.db")).unwrap();
-    let spoilt: [(&str, fn(&mut Vec<u8>)); 5] = [
+    let spoilt: [(&str, Spoil); 5] = [
         ("half", |store| store.truncate(store.len() / 2)),
         ("page", |store| store.truncate(4096)),
         ("odd", |store| store.truncate(5000)),

@@ -112,6 +112,24 @@ fn a_killed_planner_leaves_no_plan_and_what_was_there_before() {
 }
 
 #[test]
+fn a_planner_killed_while_it_waits_for_a_pipe_leaves_no_lock() {
+    let (desk, api) = (Desk::new(), Api::new());
+    let made = std::process::Command::new("mkfifo").arg(desk.path("pipe.csv")).status();
+    assert!(made.expect("mkfifo").success());
+    let run = desk.sync_of(api.url(), ["pipe.csv"]).start();
+    let mut pipe = std::fs::File::options().write(true).open(desk.path("pipe.csv")).unwrap();
+    pipe.write_all(b"email\na@x.io\n").unwrap();
+    desk.emails(["a@x.io"]);
+    wait_until("the planner holds the store", || {
+        desk.number("SELECT count(*) FROM store_info") == 1
+    });
+    desk.sync(api.url()).run().exits(75);
+    assert!(run.kill());
+    desk.sync(api.url()).run().exits(0);
+    assert_eq!(desk.counts(), "rows 1, planned 1, not_found 1");
+}
+
+#[test]
 fn a_second_run_is_turned_away_while_one_works_and_let_in_when_it_died() {
     let sandbox = stand_in(Duration::from_millis(20));
     let desk = Desk::new();

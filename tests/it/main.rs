@@ -6,6 +6,7 @@ mod csv_differential;
 mod customers;
 mod databases;
 mod disk;
+mod doubts;
 mod hourly;
 mod intervals;
 mod key_hygiene;

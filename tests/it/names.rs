@@ -107,6 +107,17 @@ fn a_store_is_private_when_made_and_a_later_chmod_is_kept() {
 }
 
 #[test]
+fn a_store_is_the_file_of_that_name_whatever_the_name() {
+    let (desk, api) = (Desk::new(), Api::new());
+    desk.emails(["a@x.io"]);
+    for name in ["file:a.db", "b?mode=memory.db", "c#d%20.db", ":memory:"] {
+        desk.sync(api.url()).args(["--store", name]).run().exits(0);
+        assert!(desk.path(name).metadata().unwrap().len() > 4096, "{name}");
+        desk.command(["report", "--store", name]).run().exits(0).prints("Run 1: complete");
+    }
+}
+
+#[test]
 fn the_log_is_given_back_at_the_end_and_readers_find_its_files() {
     let (desk, _api) = synced();
     assert_eq!(desk.path("s.db-wal").metadata().unwrap().len(), 0);

@@ -1,0 +1,158 @@
+//! What the attempts of one round trip show.
+//!
+//! Pure: no clock, no I/O.
+
+use crate::outcome::{Answer, Attempt, FailureCode};
+use std::time::Duration;
+
+/// The least attempts that a round is judged by: the mean of fewer jittery latencies is a guess.
+const JUDGED_FROM: u32 = 16;
+
+/// Two standard errors: a difference that 1 round in 40 shows by chance.
+const SURE: f64 = 2.0;
+
+/// A latency without load is lowered only when it surely was too high: a least value that many
+/// rounds may lower by chance would sink for ever.
+const SURE_UNDER: f64 = 3.0;
+
+/// The status of a gateway that waited too long for the API.
+const GATEWAY_TIMEOUT: u16 = 504;
+
+/// What an attempt shows of how loaded the API is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Effect {
+    /// It answered, in so many seconds.
+    Answered(f64),
+    /// It had no room: 503, a timeout, a connection not made or lost.
+    Refused,
+    /// Nothing: a 429 is about the pace, an error takes as long as it takes.
+    Unclear,
+}
+
+impl Effect {
+    pub(super) fn of(attempt: &Attempt) -> Self {
+        match &attempt.answer {
+            Answer::Found(_) | Answer::NotFound | Answer::Rejected(_) | Answer::Failed(_) => {
+                Self::answered(attempt.latency)
+            }
+            Answer::KeyRefused => Self::Unclear,
+            Answer::Retry(failure) => match failure.code {
+                FailureCode::Connect
+                | FailureCode::ConnectionLost
+                | FailureCode::Timeout
+                | FailureCode::Unavailable => Self::Refused,
+                FailureCode::ServerError if attempt.status == Some(GATEWAY_TIMEOUT) => {
+                    Self::Refused
+                }
+                FailureCode::ServerError
+                | FailureCode::IncompleteBody
+                | FailureCode::RateLimited
+                | FailureCode::NoJson
+                | FailureCode::LostRoute
+                | FailureCode::Redirect
+                | FailureCode::UnexpectedStatus
+                | FailureCode::BodyTooLarge
+                | FailureCode::BrokenCustomer
+                | FailureCode::KeyRefused => Self::Unclear,
+            },
+        }
+    }
+
+    fn answered(latency: Duration) -> Self {
+        Self::Answered(latency.as_secs_f64())
+    }
+}
+
+/// The attempts of a round so far.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// Earlier requests were started under another limit.
+    first: i64,
+    /// Earlier requests may have had to make a connection first: their latency tells nothing.
+    first_timed: i64,
+    attempts: u32,
+    refused: u32,
+    timed: u32,
+    sum: f64,
+    squares: f64,
+    /// Whether as many were in flight as may be.
+    pub(super) reached: bool,
+}
+
+impl Round {
+    /// A round that begins with request `first`; the latencies of the first few, which settle a
+    /// change of the limit, are left out.
+    pub(super) fn new(first: i64, settling: usize) -> Self {
+        Self {
+            first,
+            first_timed: first.saturating_add_unsigned(settling as u64),
+            attempts: 0,
+            refused: 0,
+            timed: 0,
+            sum: 0.0,
+            squares: 0.0,
+            reached: false,
+        }
+    }
+
+    pub(super) fn add(&mut self, effect: Effect, request: i64) {
+        if request < self.first {
+            return;
+        }
+        self.attempts += 1;
+        match effect {
+            Effect::Answered(seconds) if request >= self.first_timed => {
+                self.timed += 1;
+                self.sum += seconds;
+                self.squares += seconds * seconds;
+            }
+            Effect::Refused => self.refused += 1,
+            Effect::Answered(_) | Effect::Unclear => {}
+        }
+    }
+
+    /// The round, once it is over: when as many attempts as may be in flight have told something.
+    pub(super) fn summary(&self, limit: usize) -> Option<Summary> {
+        let needed = u32::try_from(limit).unwrap_or(u32::MAX).max(JUDGED_FROM);
+        (self.timed + self.refused >= needed).then(|| {
+            let timed = f64::from(self.timed);
+            let mean = (self.timed >= JUDGED_FROM).then(|| self.sum / timed);
+            let variance = mean.map_or(0.0, |mean| (self.squares / timed - mean * mean).max(0.0));
+            Summary {
+                mean,
+                error: (variance / timed.max(1.0)).sqrt(),
+                refused: self.refused,
+                attempts: self.attempts,
+                reached: self.reached,
+            }
+        })
+    }
+}
+
+/// A round that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summary {
+    /// The mean latency in seconds, if there were enough answers.
+    pub(super) mean: Option<f64>,
+    /// The standard error of the mean.
+    error: f64,
+    pub(super) refused: u32,
+    pub(super) attempts: u32,
+    pub(super) reached: bool,
+}
+
+impl Summary {
+    pub(super) fn refused_share(&self) -> f64 {
+        f64::from(self.refused) / f64::from(self.attempts.max(1))
+    }
+
+    /// Whether answers took longer than this, beyond chance.
+    pub(super) fn surely_over(&self, seconds: f64) -> bool {
+        self.mean.is_some_and(|mean| mean - SURE * self.error > seconds)
+    }
+
+    /// Whether answers were faster than this, beyond chance.
+    pub(super) fn surely_under(&self, seconds: f64) -> bool {
+        self.mean.is_some_and(|mean| mean + SURE_UNDER * self.error < seconds)
+    }
+}

@@ -8,7 +8,7 @@ use crate::settings::SettingsError;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::stop::StopReason;
 use crate::store::StoreError;
-use crate::terminal::escaped;
+use crate::terminal::{escaped, shown};
 use std::io;
 use std::path::PathBuf;
 
@@ -52,7 +52,11 @@ pub enum Error {
     #[error("There is no run in this store yet; `telemetron-sync sync` makes one.")]
     NoRuns,
     /// A file of the command line cannot be written.
-    #[error("{} cannot be written: {reason}. Check the path given with {option}.", path.display())]
+    #[error(
+        "{} cannot be written: {}. Check the path given with {option}.",
+        shown(path),
+        escaped(&reason.to_string())
+    )]
     Unwritable {
         /// The option that named it.
         option: &'static str,

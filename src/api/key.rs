@@ -1,5 +1,6 @@
 //! The API key: where it comes from, and that it shows up nowhere.
 
+use crate::terminal::shown;
 use reqwest::header::HeaderValue;
 use std::fmt;
 use std::fs;
@@ -65,7 +66,7 @@ pub enum KeyError {
     )]
     None,
     /// The file cannot be read.
-    #[error("The API key file {} cannot be read: {reason}.", path.display())]
+    #[error("The API key file {} cannot be read: {reason}.", shown(path))]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -117,7 +118,7 @@ impl KeySource {
             Self::File(path) => {
                 let text = fs::read_to_string(path)
                     .map_err(|reason| KeyError::Unreadable { path: path.clone(), reason })?;
-                let place = path.display().to_string();
+                let place = shown(path);
                 ApiKey::parse(&text).map_err(|reason| KeyError::Invalid { place, reason })
             }
         }
@@ -130,7 +131,7 @@ impl KeySource {
         };
         let open = others_can_read(path);
         open.then(|| {
-            let path = path.display();
+            let path = shown(path);
             format!("The API key file {path} can be read by others; chmod 600 {path} mends that.")
         })
     }

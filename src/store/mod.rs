@@ -8,6 +8,7 @@ pub mod merge;
 pub mod runs;
 pub mod writer;
 
+use crate::terminal::{escaped, shown};
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
@@ -34,10 +35,14 @@ const PAGE_CACHE_KIB: i64 = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing is there, where something has to be.
-    #[error("There is no store at {}. Name it with --store, or make it with `telemetron-sync sync`.", .0.display())]
+    #[error("There is no store at {}. Name it with --store, or make it with `telemetron-sync sync`.", shown(.0))]
     NotThere(PathBuf),
     /// It cannot be opened or made.
-    #[error("The store {} cannot be opened: {reason}. Check the path and its permissions, or name another with --store.", path.display())]
+    #[error(
+        "The store {} cannot be opened: {}. Check the path and its permissions, or name another with --store.",
+        shown(path),
+        escaped(reason)
+    )]
     Unopenable {
         /// Which store.
         path: PathBuf,
@@ -45,13 +50,13 @@ pub enum StoreError {
         reason: String,
     },
     /// Not SQLite, or damaged beyond reading.
-    #[error("{} is not a SQLite database, or is damaged. Name another file with --store; nothing was changed.", .0.display())]
+    #[error("{} is not a SQLite database, or is damaged. Name another file with --store; nothing was changed.", shown(.0))]
     NoDatabase(PathBuf),
     /// SQLite, but somebody else's.
-    #[error("{} is a SQLite database of another program. Name another file with --store; nothing was changed.", .0.display())]
+    #[error("{} is a SQLite database of another program. Name another file with --store; nothing was changed.", shown(.0))]
     Foreign(PathBuf),
     /// A newer program migrated it.
-    #[error("The store {} was made by telemetron-sync {made_by}, which is newer than this program ({}). Use that version; nothing was changed.", path.display(), env!("CARGO_PKG_VERSION"))]
+    #[error("The store {} was made by telemetron-sync {}, which is newer than this program ({}). Use that version; nothing was changed.", shown(path), escaped(made_by), env!("CARGO_PKG_VERSION"))]
     Newer {
         /// Which store.
         path: PathBuf,
@@ -59,7 +64,7 @@ pub enum StoreError {
         made_by: String,
     },
     /// Another run writes it.
-    #[error("Another run holds the store {}. Try again when it has ended.", .0.display())]
+    #[error("Another run holds the store {}. Try again when it has ended.", shown(.0))]
     Held(PathBuf),
     /// Another program writes it.
     #[error("The store is locked by another program for more than {} s. End that program's transaction and start again; what was committed is whole.", BUSY_TIMEOUT.as_secs())]

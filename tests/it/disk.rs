@@ -4,8 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use rusqlite::Connection;
-
 use crate::support::api::{Api, emails, stand_in};
 use crate::support::clock::wait_until;
 use crate::support::desk::Desk;
@@ -115,22 +113,6 @@ fn a_folder_that_cannot_be_written_is_said_and_reports_are_still_read() {
     }
     disk.remount("rw");
     take_store(&desk);
-    ends_well(&desk);
-}
-
-#[test]
-fn a_store_locked_midway_for_longer_than_anybody_waits() {
-    let (desk, sandbox) = (desk(), stand_in(Duration::from_millis(20)));
-    let run = desk.sync(sandbox.url()).start();
-    wait_until("the run writes", || desk.number(SETTLED) > 0);
-    let other = Connection::open(desk.path("s.db")).unwrap();
-    other.busy_timeout(Duration::from_secs(5)).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let settled = desk.number(SETTLED);
-    let ended = told(run.wait(), "The store is locked by another program for more than 10 s.");
-    assert!(ended.stderr.contains("what was committed is whole"));
-    assert_eq!(desk.number(SETTLED), settled);
-    other.execute_batch("ROLLBACK").unwrap();
     ends_well(&desk);
 }
 

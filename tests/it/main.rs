@@ -7,6 +7,8 @@ mod customers;
 mod databases;
 mod disk;
 mod doubts;
+mod fuzz;
+mod hostile;
 mod hourly;
 mod intervals;
 mod key_hygiene;

@@ -46,7 +46,7 @@ fn harmless(name: &str, text: &str) {
 fn shows_no_harm(desk: &Desk, ended: Ended) -> Ended {
     harmless("standard output", &ended.stdout);
     harmless("standard error", &ended.stderr);
-    for report in ["r.txt", "r.md", "r.html", "r.prom"] {
+    for report in ["r.txt", "r.md", "r.html", "r.prom", "r.json"] {
         let text = desk.read(report);
         harmless(report, &text);
         let is_rendered = report.ends_with("md") || report.ends_with("html");
@@ -161,7 +161,7 @@ fn hostile_rows_and_names_of_files_are_told_harmless() {
     list.extend(b"good@x.io\n");
     let name = "\u{1b}[31m<script>\u{202e}'|`# *.csv";
     desk.write(name, &list);
-    let column = ["--column", "1", "--encoding", "utf-8"];
+    let column = ["--column", "1", "--encoding", "utf-8", "--log-format", "json"];
     let ended = loud(desk.sync_of(api.url(), [name])).args(column).run();
     assert!(matches!(ended.code, Some(0 | 3)), "{ended:?}");
     shows_no_harm(&desk, ended);

@@ -9,7 +9,7 @@ use telemetron_sync::sandbox::{Delivery, Reply};
 use crate::support::api::{Api, emails};
 use crate::support::desk::Desk;
 
-const MARKED: &str = "MARKED-key-4711";
+pub(crate) const MARKED: &str = "MARKED-key-4711";
 
 /// Answers everything that can go wrong.
 fn troubled() -> Api {
@@ -29,7 +29,7 @@ fn troubled() -> Api {
 }
 
 /// The files under `folder` that hold the key.
-fn leaks(folder: &Path) -> Vec<String> {
+pub(crate) fn leaks(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
         if entry.path().is_dir() {

@@ -12,6 +12,7 @@ mod hostile;
 mod hourly;
 mod intervals;
 mod key_hygiene;
+mod key_nowhere;
 mod killed;
 mod kills;
 mod names;

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Reruns the tests behind docs/RELIABILITY.md with large numbers and prints the figures of its
+# table. Takes some ten minutes on two cores. SEED=n tries other instants, schedules and inputs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# try NAME=VALUE... -- FILTER...: the tests that match, whose figures are printed.
+try() {
+  local settings=(RUST_BACKTRACE=0)
+  while [ "$1" != -- ]; do settings+=("$1"); shift; done
+  shift
+  local began=$SECONDS
+  if ! env "${settings[@]}" cargo test --locked --test it "$@" -- --nocapture >"$log" 2>&1; then
+    tail -n 60 "$log"
+    echo "failed: ${settings[*]} cargo test --test it $*"
+    exit 1
+  fi
+  grep -o 'figure: .*' "$log" || true
+  grep -o 'skipped: .*' "$log" || true
+  grep -Eo '[0-9]+ passed' "$log" | sed "s|^|$*: |; s|\$| in $((SECONDS - began)) s|"
+}
+
+# Built once, so that it does not count.
+cargo test --locked --test it --no-run --quiet
+
+try KILLS="${KILLS:-1000}" -- kills::
+try -- killed::
+try SCHEDULES="${SCHEDULES:-500}" -- schedules::
+try FUZZ="${FUZZ:-1000000}" -- fuzz::answers
+try FUZZ="${FUZZ:-1000000}" -- fuzz::waits
+try FUZZ="$((${FUZZ:-1000000} / 5))" -- fuzz::lists
+for promise in disk:: hostile:: key_ signals:: bad_input:: wrong_key:: doubts:: refused_key:: \
+  on_the_wire:: pace:: answers::; do
+  try -- "$promise"
+done
+echo "all hold, on $(nproc) cores, with $(cargo --version)"

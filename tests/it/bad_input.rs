@@ -1,8 +1,10 @@
 //! Whatever is wrong is said in a sentence, before anything is changed.
 
 use rusqlite::Connection;
+use telemetron_sync::sandbox::Reply;
 
-use crate::support::api::Api;
+use crate::support::api::{Api, emails};
+use crate::support::clock::wait_until;
 use crate::support::desk::Desk;
 
 fn knowing() -> (Desk, Api) {
@@ -149,6 +151,27 @@ fn a_store_that_another_program_writes_is_a_clear_error() {
     desk.sync(api.url()).run().exits(1).says("The store is locked by another program");
     other.execute_batch("ROLLBACK").unwrap();
     desk.sync(api.url()).run().exits(0);
+}
+
+#[test]
+fn a_store_that_is_locked_midway_keeps_what_was_committed() {
+    let slow = std::time::Duration::from_millis(50);
+    let api = Api::ruled(move |_| Some(Reply::error(404, "No").after(slow)));
+    let desk = Desk::new();
+    desk.emails(emails(400));
+    let run = desk.sync(api.url()).args(["--concurrency", "4"]).start();
+    wait_until("something is committed", || desk.number("SELECT not_found FROM runs") > 0);
+    let other = Connection::open(desk.path("s.db")).unwrap();
+    other.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    run.wait().exits(1).says("The store is locked by another program");
+    other.execute_batch("ROLLBACK").unwrap();
+    let committed = desk.number("SELECT count(*) FROM lookups WHERE outcome = 'not_found'");
+    assert!(committed > 0);
+    assert_eq!(desk.number("SELECT not_found FROM runs"), committed);
+    desk.command(["runs"]).run().exits(0).never_says("running");
+    desk.sync_of(Api::new().url(), ["--resume"]).run().exits(0);
+    assert_eq!(desk.counts(), "rows 400, planned 400, not_found 400");
 }
 
 #[test]

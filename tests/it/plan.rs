@@ -142,3 +142,16 @@ fn a_new_plan_replaces_an_unfinished_one_of_the_same_source_alone() {
     desk.sync_of(api.url(), ["--resume"]).run().exits(0);
     assert_eq!(api.asked(), ["x2@x.io"]);
 }
+
+#[test]
+fn the_newest_unfinished_run_is_resumed_unless_another_is_named() {
+    let (desk, api) = (Desk::new(), Api::new());
+    for (source, email) in [("one.csv", "a@x.io"), ("two.csv", "b@x.io"), ("three.csv", "c@x.io")] {
+        desk.write(source, format!("email\n{email}\n"));
+        desk.sync_of(api.url(), [source, "--limit", "0"]).run().exits(4);
+    }
+    desk.sync_of(api.url(), ["--resume", "2"]).run().exits(0);
+    desk.sync_of(api.url(), ["--resume"]).run().exits(0);
+    desk.sync_of(api.url(), ["--resume"]).run().exits(0);
+    assert_eq!(api.asked(), ["b@x.io", "c@x.io", "a@x.io"]);
+}

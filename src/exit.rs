@@ -68,8 +68,7 @@ impl Exit {
             Self::Interrupted => "interrupted by SIGINT after a clean drain; --resume goes on",
             Self::Terminated => "interrupted by SIGTERM after a clean drain; --resume goes on",
             Self::Trouble => {
-                "stopped by trouble: an outage, the failure limit, or a longer pause asked for than \
-                 allowed; --resume goes on"
+                "stopped by trouble: outage, failure limit, too long a pause; --resume goes on"
             }
             Self::Told => "stopped as told by --deadline or --limit; --resume goes on",
             Self::Partial => "finished, but some emails were rejected or failed; they are listed",

@@ -72,6 +72,9 @@ pub struct RunReport {
     pub other_email: u64,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// Whether a later plan of the same source has taken over what is pending.
+    #[serde(skip)]
+    pub replaced: bool,
 }
 
 /// The requests of a run, as told.
@@ -115,6 +118,7 @@ impl RunReport {
             http: HttpReport::default(),
             other_email: 0,
             warnings: Vec::new(),
+            replaced: false,
         }
     }
 

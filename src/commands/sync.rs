@@ -195,9 +195,13 @@ fn resume(mut store: Store, choice: RunChoice) -> Result<Resumed, Error> {
         RunChoice::Newest => runs::newest_unfinished(&store.connection)?,
     };
     let Some(wanted) = wanted else {
+        store.discard();
         return Ok(Resumed::Nothing("Nothing to resume: no run has emails pending.".to_owned()));
     };
-    let run = runs::load(&store.connection, Some(wanted))?.ok_or(Error::NoRun(wanted))?;
+    let Some(run) = runs::load(&store.connection, Some(wanted))? else {
+        store.discard();
+        return Err(Error::NoRun(wanted));
+    };
     if !runs::is_unfinished(&store.connection, wanted)? {
         let told = format!("Nothing to resume: run {wanted} has no emails pending any more.");
         return Ok(Resumed::Nothing(told));
@@ -228,9 +232,15 @@ async fn plan_aside(
     let (done, planned) = oneshot::channel();
     let (work, max_age, heard) = (settings.work.clone(), settings.max_age, stop.clone());
     std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
-        let planned = plan(&mut store, &work, max_age, &heard);
+        let planned = match plan(&mut store, &work, max_age, &heard) {
+            Ok(planned) => Ok((store, planned)),
+            Err(error) => {
+                store.discard();
+                Err(error)
+            }
+        };
         // Nobody waits any more if the run was stopped.
-        let _ = done.send(planned.map(|planned| (store, planned)));
+        let _ = done.send(planned);
     })?;
     let mut watch = stop.watch();
     let left_behind = async {

@@ -292,3 +292,77 @@ fn slow(unloaded: f64) -> f64 {
 fn busy(unloaded: f64) -> f64 {
     (unloaded * BUSY_FACTOR).max(unloaded + BUSY_SECONDS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The limit after a round at `limit` in which so many were refused, all others answered.
+    fn after_round(limit: usize, refused: usize) -> usize {
+        let mut control = Limit::new(1000, Adapting::On);
+        (control.limit, control.round) = (limit, Round::new(0, 0));
+        control.start(limit);
+        for request in 0..limit {
+            let effect = if request < refused { Effect::Refused } else { Effect::Answered(0.05) };
+            control.settle(effect, (request as i64, limit as i64));
+        }
+        control.get()
+    }
+
+    #[test]
+    fn one_refusal_or_one_in_fifty_is_no_sign() {
+        assert_eq!((after_round(20, 1), after_round(20, 2)), (40, 10));
+        assert_eq!((after_round(200, 4), after_round(200, 5)), (400, 100));
+    }
+
+    #[test]
+    fn a_few_refusals_at_half_the_load_do_not_clear_us() {
+        for (refused_at_half, then) in [(5, 160), (50, 200)] {
+            let mut control = Limit::new(1000, Adapting::On);
+            (control.limit, control.round) = (200, Round::new(0, 0));
+            let refused = |request| match request {
+                0..200 => request < 100,
+                _ => request < 200 + refused_at_half,
+            };
+            for request in 0..200 {
+                let effect =
+                    if refused(request) { Effect::Refused } else { Effect::Answered(0.05) };
+                control.settle(effect, (request, 200));
+            }
+            assert_eq!(control.get(), 100);
+            let mut request = 200;
+            while control.get() == 100 {
+                let effect =
+                    if refused(request) { Effect::Refused } else { Effect::Answered(0.05) };
+                control.settle(effect, (request, request + 1));
+                request += 1;
+            }
+            assert_eq!(control.get(), then);
+        }
+    }
+
+    #[test]
+    fn slow_is_told_by_a_factor_and_by_the_least_difference_that_means_anything() {
+        let told = |unloaded| [busy(unloaded), slow(unloaded)].map(|at| (at * 1e4).round());
+        assert_eq!(told(0.2), [2500.0, 3000.0]);
+        assert_eq!(told(0.001), [110.0, 210.0]);
+    }
+
+    #[test]
+    fn a_limit_that_was_not_reached_does_not_grow() {
+        let mut control = Limit::new(64, Adapting::On);
+        for request in 0..1000 {
+            control.start(3);
+            control.settle(Effect::Answered(0.05), (request, request + 1));
+        }
+        assert_eq!(control.get(), FIRST);
+    }
+
+    #[test]
+    fn a_fixed_limit_is_the_ceiling() {
+        let mut control = Limit::new(64, Adapting::Fixed);
+        (0..1000).for_each(|request| control.settle(Effect::Refused, (request, request + 1)));
+        control.restart(1000);
+        assert_eq!(control.get(), 64);
+    }
+}

@@ -156,3 +156,33 @@ impl Summary {
         self.mean.is_some_and(|mean| mean + SURE_UNDER * self.error < seconds)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_sure_beyond_its_standard_errors() {
+        let mut round = Round::new(0, 0);
+        for request in 0..16 {
+            assert!(round.summary(1).is_none());
+            let seconds = if request % 2 == 0 { 0.05 } else { 0.15 };
+            round.add(Effect::Answered(seconds), request);
+        }
+        // A mean of 100 ms with a standard error of 12.5.
+        let summary = round.summary(1).unwrap();
+        assert!(summary.surely_over(0.074) && !summary.surely_over(0.076));
+        assert!(summary.surely_under(0.138) && !summary.surely_under(0.137));
+    }
+
+    #[test]
+    fn answers_to_earlier_requests_are_of_another_round() {
+        let mut round = Round::new(100, 50);
+        (0..100).for_each(|request| round.add(Effect::Refused, request));
+        (100..150).for_each(|request| round.add(Effect::Answered(9.0), request));
+        assert!(round.summary(16).is_none());
+        (150..166).for_each(|request| round.add(Effect::Answered(1.0), request));
+        let summary = round.summary(16).unwrap();
+        assert_eq!((summary.mean, summary.refused, summary.attempts), (Some(1.0), 0, 66));
+    }
+}

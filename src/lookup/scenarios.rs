@@ -75,6 +75,8 @@ enum Refusal {
 #[serde(deny_unknown_fields)]
 struct PhaseExpected {
     limit: Option<[f64; 2]>,
+    /// The greatest limit.
+    peak: Option<[f64; 2]>,
     pace: Option<[f64; 2]>,
     used: Option<[f64; 2]>,
     wasted: Option<[f64; 2]>,
@@ -105,6 +107,7 @@ fn judge_phase(at: usize, phase: &Phase, figures: &Figures) -> Vec<String> {
     let checks = [
         within(&what("the least limit"), figures.limit[0], expect.limit),
         within(&what("the greatest limit"), figures.limit[1], expect.limit),
+        within(&what("the peak"), figures.limit[1], expect.peak),
         within(&what("the least pace"), figures.pace[0], expect.pace),
         within(&what("the greatest pace"), figures.pace[1], expect.pace),
         within(&what("the share used"), figures.used(phase), expect.used),

@@ -137,7 +137,9 @@ fn hints(run: &RunReport) -> Vec<String> {
     if run.status == Status::Running {
         return hints;
     }
-    if run.counts.pending > 0 {
+    if run.replaced {
+        hints.push("What is pending was taken over by a later run of the same source.".to_owned());
+    } else if run.counts.pending > 0 {
         let pending = counted(run.counts.pending, "email");
         let resume = format!("telemetron-sync sync --resume {}", run.run_id);
         hints.push(format!("{pending} pending: `{resume}`, with the same --store, goes on."));

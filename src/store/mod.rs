@@ -112,6 +112,7 @@ pub struct Store {
     /// The one connection that writes.
     pub connection: Connection,
     path: PathBuf,
+    is_new: bool,
     _lock: Option<RunLock>,
 }
 
@@ -136,12 +137,12 @@ impl Store {
             LockError::Held => StoreError::Held(path.to_owned()),
             LockError::Io(error) => unopenable(error),
         })?;
-        make_private(path).map_err(unopenable)?;
+        let is_new = make_private(path).map_err(unopenable)?;
         let mut connection = Connection::open(path).map_err(|error| unusable(path, error))?;
         check(&connection, path)?;
         configure(&connection).map_err(|error| unusable(path, error))?;
         migrate(&mut connection, path)?;
-        Ok(Self { connection, path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { connection, path: path.to_owned(), is_new, _lock: Some(lock) })
     }
 
     /// A store that lives in a temporary file and is gone when dropped, for planning on trial
@@ -153,7 +154,7 @@ impl Store {
         let mut connection = Connection::open("")?;
         configure(&connection)?;
         migrate(&mut connection, Path::new("(temporary)"))?;
-        Ok(Self { connection, path: PathBuf::new(), _lock: None })
+        Ok(Self { connection, path: PathBuf::new(), is_new: false, _lock: None })
     }
 
     /// A second connection, which only reads, for the time of a run.
@@ -162,6 +163,22 @@ impl Store {
     /// What SQLite says.
     pub fn reader(&self) -> Result<Connection, StoreError> {
         open_to_read(&self.path)
+    }
+
+    /// Takes a store away that was made for nothing; one that was there before stays.
+    pub fn discard(self) {
+        let Self { connection, path, is_new, _lock: lock } = self;
+        drop(connection);
+        if is_new {
+            // The lock file last, while the lock is held.
+            for ending in ["-wal", "-shm", "", "-lock"] {
+                let mut file = path.clone().into_os_string();
+                file.push(ending);
+                // What cannot be taken away is an empty store, which harms nobody.
+                let _ = std::fs::remove_file(file);
+            }
+        }
+        drop(lock);
     }
 
     /// Where it is.
@@ -214,15 +231,16 @@ fn unusable(path: &Path, error: rusqlite::Error) -> StoreError {
 }
 
 /// Makes the file if it is not there, for its owner alone: it holds personal data. The files that
-/// SQLite puts beside it take over its mode.
-fn make_private(path: &Path) -> io::Result<()> {
+/// SQLite puts beside it take over its mode. Whether it was made.
+fn make_private(path: &Path) -> io::Result<bool> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -354,6 +372,17 @@ mod tests {
         let error = Store::open(&path).unwrap_err();
         assert!(error.to_string().contains("telemetron-sync 9.9.9"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_store_made_for_nothing_leaves_nothing() {
+        let folder = folder();
+        let path = folder.path().join("s.db");
+        Store::open(&path).unwrap().discard();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        drop(Store::open(&path).unwrap());
+        Store::open(&path).unwrap().discard();
+        assert!(path.exists(), "it was there before");
     }
 
     #[test]

@@ -125,13 +125,18 @@ pub fn unjudged(store: &Connection, except: Option<i64>) -> Result<Vec<i64>, Sto
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
+/// For [`read`]. A run whose plan is gone, while emails of it are pending, was replaced.
+const SELECT_RUNS: &str = "SELECT r.*,
+         r.pending > 0 AND NOT EXISTS (SELECT 1 FROM plan_items WHERE run_id = r.id) AS replaced
+     FROM runs AS r";
+
 /// The newest run, or the one named.
 ///
 /// # Errors
 /// What SQLite says.
 pub fn load(store: &Connection, run: Option<i64>) -> Result<Option<RunReport>, StoreError> {
-    let select = "SELECT * FROM runs WHERE id = coalesce(?1, (SELECT max(id) FROM runs))";
-    Ok(store.query_row(select, [run], read).optional()?)
+    let select = format!("{SELECT_RUNS} WHERE r.id = coalesce(?1, (SELECT max(id) FROM runs))");
+    Ok(store.query_row(&select, [run], read).optional()?)
 }
 
 /// All runs, the newest first.
@@ -139,7 +144,7 @@ pub fn load(store: &Connection, run: Option<i64>) -> Result<Option<RunReport>, S
 /// # Errors
 /// What SQLite says.
 pub fn list(store: &Connection) -> Result<Vec<RunReport>, StoreError> {
-    let mut select = store.prepare("SELECT * FROM runs ORDER BY id DESC")?;
+    let mut select = store.prepare(&format!("{SELECT_RUNS} ORDER BY r.id DESC"))?;
     let runs = select.query_map([], read)?;
     Ok(runs.collect::<Result<_, _>>()?)
 }
@@ -212,6 +217,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunReport> {
     run.stop_reason = row.get("stop_reason")?;
     run.finished_at = row.get("finished_at")?;
     run.seconds = row.get("seconds")?;
+    run.replaced = row.get("replaced")?;
     run.http.requests = count("requests")?;
     run.http.retries = count("retries")?;
     Ok(run)
@@ -231,6 +237,7 @@ mod tests {
             RunReport::planned(id, "list.csv".into(), "2026-01-01T00:00:00.000Z".into(), counts);
         run.warnings.push("mind the gap".into());
         run.seconds = 1.5;
+        run.replaced = true; // There is no plan beside it.
         save(&store, &run, &HttpTally::default()).unwrap();
         assert_eq!(load(&store, None).unwrap().unwrap(), run);
         run.counts.found = 2;

@@ -37,8 +37,9 @@ fn recipes() -> Vec<&'static str> {
 #[test]
 fn the_recipes_run_as_printed() {
     let latency = Duration::ZERO;
-    let sandbox =
-        start(SandboxSettings { latency, jitter: latency, ..Default::default() }).unwrap();
+    let key = "your-organizations-key".to_owned();
+    let settings = SandboxSettings { latency, jitter: latency, key, ..Default::default() };
+    let sandbox = start(settings).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/customers.csv");
     std::fs::copy(samples, folder.path().join("customers.csv")).unwrap();
@@ -62,7 +63,7 @@ fn the_recipes_run_as_printed() {
             .env("TELEMETRON_API_KEY", "your-organizations-key")
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{recipe}\n{told}");
+        let told = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "{recipe}\n{}", String::from_utf8_lossy(&told));
     }
 }

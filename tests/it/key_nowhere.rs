@@ -66,7 +66,7 @@ fn no_mode_of_any_command_shows_it() {
 fn no_failure_shows_it() {
     let desk = Desk::new();
     desk.emails(emails(60));
-    let all = Fault::ALL.map(|fault| FaultShare { fault, share: 1.0 / Fault::ALL.len() as f64 });
+    let all = Fault::ALL.map(|fault| FaultShare { fault, share: 0.5 / Fault::ALL.len() as f64 });
     let everything = FaultPlan { shares: all.to_vec(), ..Default::default() };
     let sandbox = stand_in(everything);
     let ended = clean(&desk, desk.sync(sandbox.url()).args(LOUD));

@@ -29,10 +29,11 @@ cargo test --locked --test it --no-run --quiet
 try KILLS="${KILLS:-1000}" -- kills::
 try -- killed::
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
+try SIMULATED="${SIMULATED:-50000}" -- simulated::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers
 try FUZZ="${FUZZ:-1000000}" -- fuzz::waits
 try FUZZ="$((${FUZZ:-1000000} / 5))" -- fuzz::lists
-for promise in disk:: hostile:: key_ signals:: bad_input:: wrong_key:: doubts:: refused_key:: \
+for promise in disk:: hostile:: key_ plan:: signals:: bad_input:: wrong_key:: doubts:: refused_key:: \
   on_the_wire:: pace:: answers::; do
   try -- "$promise"
 done

@@ -27,5 +27,6 @@ mod rejects;
 mod reports;
 mod schedules;
 mod signals;
+mod simulated;
 mod wrong_key;
 mod support;

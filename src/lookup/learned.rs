@@ -16,7 +16,7 @@ const FALL: f64 = 0.93;
 const RECOVERY_SECONDS: f64 = 15.0;
 
 /// The same after the first 429 of all, when a run that has just begun may have asked for less
-/// than is allowed.
+/// than is allowed. It doubles from 429 to 429, as what is known becomes surer.
 const FIRST_RECOVERY_SECONDS: f64 = 3.0;
 
 /// The least answers from which the accepted share is told, to some 10 %.
@@ -96,10 +96,8 @@ impl LearnedPace {
         let Some(known) = &mut self.known else {
             self.recent.add(verdict, now);
             if let Some(accepted) = self.recent.teaches(now) {
-                self.known = Some(Known {
-                    recovery: FIRST_RECOVERY_SECONDS,
-                    ..Known::taught(accepted, next_request)
-                });
+                let recovery = FIRST_RECOVERY_SECONDS;
+                self.known = Some(Known::taught(accepted, recovery, next_request));
             }
             return;
         };
@@ -114,23 +112,16 @@ impl LearnedPace {
         if known.off > 0 && answers >= JUDGED_FROM {
             let share = f64::from(known.through) / f64::from(answers);
             let accepted = known.per_second() * share.max(LEAST_SHARE);
-            *known = Known::taught(accepted, next_request);
+            let recovery = (known.recovery * 2.0).min(RECOVERY_SECONDS);
+            *known = Known::taught(accepted, recovery, next_request);
         }
     }
 }
 
 impl Known {
-    fn taught(accepted: f64, first_request: i64) -> Self {
+    fn taught(accepted: f64, recovery: f64, first_request: i64) -> Self {
         let accepted = accepted.max(SLOWEST);
-        Self {
-            accepted,
-            tried: 0.0,
-            recovery: RECOVERY_SECONDS,
-            last_start: None,
-            first_request,
-            through: 0,
-            off: 0,
-        }
+        Self { accepted, tried: 0.0, recovery, last_start: None, first_request, through: 0, off: 0 }
     }
 
     fn per_second(&self) -> f64 {
@@ -221,7 +212,7 @@ mod tests {
 
     /// Taught `accepted` a second, not for the first time.
     fn taught(accepted: f64) -> (LearnedPace, Instant) {
-        let known = Some(Known::taught(accepted, 500));
+        let known = Some(Known::taught(accepted, RECOVERY_SECONDS, 500));
         (LearnedPace { known, ..LearnedPace::default() }, time::instant())
     }
 

@@ -9,7 +9,7 @@ use crate::support::clock::wait_until;
 use crate::support::desk::Desk;
 use crate::support::held::{Held, differ_in_nothing};
 use crate::support::mount::Disk;
-use crate::support::sync::Ended;
+use crate::support::sync::{Ended, Sync};
 
 const EMAILS: usize = 1000;
 
@@ -58,42 +58,55 @@ fn ends_well(desk: &Desk) {
 }
 
 /// Takes the store from the small disk to where the desk looks for it.
-fn take_store(desk: &Desk) {
+fn take_store(desk: &Desk, disk: Disk) {
     for file in ["s.db", "s.db-wal"] {
         let _ = fs::copy(desk.path("disk").join(file), desk.path(file));
     }
+    drop(disk);
 }
 
 #[test]
 fn a_file_that_may_not_grow_is_an_error_and_no_signal() {
-    let sandbox = stand_in(Duration::from_millis(5));
-    for kib in [16, 200, 700] {
-        let desk = desk();
-        let limit = format!("ulimit -f {}", kib * 2);
-        let few = ["--concurrency", "8"];
-        let ended = desk.sync(sandbox.url()).args(few).after(&limit).run();
+    let sandbox = stand_in(Duration::ZERO);
+    let limited = |sync: Sync<'_>, kib: u64| {
+        let ended = sync.after(&format!("ulimit -f {}", kib * 2)).run();
         told(ended, "The store cannot be read or written (disk I/O error)");
-        // The last limit is met in the midst of the lookups.
-        assert!(kib < 700 || desk.number(SETTLED) > 0);
+    };
+    for kib in [16, 200] {
+        let desk = desk();
+        limited(desk.sync(sandbox.url()), kib);
         ends_well(&desk);
     }
+    let desk = desk();
+    desk.sync(sandbox.url()).args(["--limit", "300"]).run().exits(4);
+    limited(desk.sync_of(sandbox.url(), ["--resume"]), 64);
+    assert!(desk.number(SETTLED) >= 300);
+    ends_well(&desk);
 }
 
 #[test]
 fn a_full_disk_is_said_and_room_lets_it_go_on() {
-    let sandbox = stand_in(Duration::from_millis(5));
-    for kib in [64, 400, 1000] {
+    let sandbox = stand_in(Duration::ZERO);
+    let store = ["--store", "disk/s.db"];
+    let is_full = |sync: Sync<'_>| {
+        let sentence = "The disk that holds the store is full. Make room and go on with --resume";
+        told(sync.args(store).run(), sentence);
+    };
+    for kib in [64, 300] {
         let desk = desk();
         let Some(disk) = Disk::new(&desk, kib) else { return };
-        let store = ["--store", "disk/s.db", "--concurrency", "8"];
-        let ended = desk.sync(sandbox.url()).args(store).run();
-        told(ended, "The disk that holds the store is full. Make room and go on with --resume");
-        disk.remount("size=64m");
-        take_store(&desk);
-        drop(disk);
-        assert!(kib < 1000 || desk.number(SETTLED) > 0);
+        is_full(desk.sync(sandbox.url()));
+        take_store(&desk, disk);
         ends_well(&desk);
     }
+    let desk = desk();
+    let Some(disk) = Disk::new(&desk, 64 * 1024) else { return };
+    desk.sync(sandbox.url()).args(store).args(["--limit", "300"]).run().exits(4);
+    disk.remount(&format!("size={}k", disk.used_kib() + 64));
+    is_full(desk.sync_of(sandbox.url(), ["--resume"]));
+    take_store(&desk, disk);
+    assert!(desk.number(SETTLED) >= 300);
+    ends_well(&desk);
 }
 
 #[test]
@@ -111,8 +124,7 @@ fn a_folder_that_cannot_be_written_is_said_and_reports_are_still_read() {
     for command in ["report", "runs"] {
         desk.command([command]).args(store).run().exits(0).prints("stopped");
     }
-    disk.remount("rw");
-    take_store(&desk);
+    take_store(&desk, disk);
     ends_well(&desk);
 }
 
@@ -150,10 +162,11 @@ fn a_store_cut_short_or_overwritten_midway() {
     for spoil in
         [|store: &File| store.set_len(4096), |store: &File| store.write_all_at(&NOISE, 4096)]
     {
-        let (desk, sandbox) = (desk(), stand_in(Duration::from_millis(20)));
+        let (desk, sandbox) = (desk(), stand_in(Duration::ZERO));
         desk.sync(sandbox.url()).run().exits(0);
         sandbox.set_revision(9);
-        let run = desk.sync(sandbox.url()).args(["--concurrency", "8"]).start();
+        // Slow enough to be met midway.
+        let run = desk.sync(sandbox.url()).args(["--rate", "200/s"]).start();
         wait_until("the second run writes", || desk.number(SETTLED) > EMAILS as i64);
         spoil(&OpenOptions::new().write(true).open(desk.path("s.db")).unwrap()).unwrap();
         told(run.wait_unchecked(), "The store is damaged").never_says("is whole");

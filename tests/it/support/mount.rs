@@ -1,5 +1,6 @@
 //! A small disk of its own.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -27,6 +28,12 @@ impl Disk {
     /// Mounts it again with another option, such as `ro`.
     pub(crate) fn remount(&self, option: &str) {
         assert!(self.mount(&["-o", &format!("remount,{option}")]), "{option}");
+    }
+
+    /// How much of it is taken, in KiB.
+    pub(crate) fn used_kib(&self) -> u64 {
+        let files = std::fs::read_dir(&self.path).expect("a folder").flatten();
+        files.map(|file| file.metadata().expect("a file").blocks() / 2).sum()
     }
 
     fn mount(&self, args: &[&str]) -> bool {

@@ -28,8 +28,10 @@ impl Port {
 
     /// Refuses connections from now on.
     pub(super) fn close(self) -> io::Result<ClosedPort> {
+        // Bound anew before it is let go of: a connection that anybody opens may take a free port.
+        let socket = bind(self.address)?;
         drop(self.listener);
-        Ok(ClosedPort { address: self.address, socket: bind(self.address)? })
+        Ok(ClosedPort { address: self.address, socket })
     }
 }
 
@@ -50,6 +52,8 @@ impl ClosedPort {
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // So that the same address can be bound twice for a moment, by this user alone.
+    socket.set_reuseport(true)?;
     socket.bind(address)?;
     Ok(socket)
 }

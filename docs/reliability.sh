@@ -29,7 +29,7 @@ cargo test --locked --test it --no-run --quiet
 try KILLS="${KILLS:-1000}" -- kills::
 try -- killed::
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
-try SIMULATED="${SIMULATED:-50000}" -- simulated::
+try SIMULATED="${SIMULATED:-20000}" -- simulated::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers
 try FUZZ="${FUZZ:-1000000}" -- fuzz::waits
 try FUZZ="$((${FUZZ:-1000000} / 5))" -- fuzz::lists

@@ -2,11 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that the kernel holds until they are accepted: more than any client opens at once.
 const BACKLOG: u32 = 1024;
+
+/// A port that another connection has taken is tried for so often, some half a minute long, …
+const MOST_TRIES: u32 = 3000;
+
+/// … at this distance.
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// An address that stays ours, open or closed.
 pub(super) struct Port {
@@ -26,12 +33,19 @@ impl Port {
         })
     }
 
-    /// Refuses connections from now on.
-    pub(super) fn close(self) -> io::Result<ClosedPort> {
-        // Bound anew before it is let go of: a connection that anybody opens may take a free port.
-        let socket = bind(self.address)?;
+    /// Refuses connections from now on. A connection that somebody opens at this moment may take
+    /// the port; it is waited for.
+    pub(super) async fn close(self) -> io::Result<ClosedPort> {
         drop(self.listener);
-        Ok(ClosedPort { address: self.address, socket })
+        let mut tries = 0;
+        loop {
+            match bind(self.address) {
+                Ok(socket) => return Ok(ClosedPort { address: self.address, socket }),
+                Err(error) if tries == MOST_TRIES => return Err(error),
+                Err(_) => tries += 1,
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
     }
 }
 
@@ -52,8 +66,6 @@ impl ClosedPort {
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
-    // So that the same address can be bound twice for a moment, by this user alone.
-    socket.set_reuseport(true)?;
     socket.bind(address)?;
     Ok(socket)
 }

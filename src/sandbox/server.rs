@@ -146,7 +146,7 @@ async fn serve(mut port: Port, answer: Arc<dyn Answer>, requests: Arc<AtomicU64>
 /// Sits out an outage. The port closes first, so that no client whose connection is cut gets in
 /// again.
 async fn suffer(port: Port, connections: &mut JoinSet<()>, length: Duration) -> io::Result<Port> {
-    let closed = port.close()?;
+    let closed = port.close().await?;
     connections.shutdown().await;
     tokio::time::sleep(length).await;
     closed.open()

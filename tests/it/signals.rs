@@ -104,7 +104,8 @@ fn a_deadline_ends_every_wait() {
     desk.emails(emails(3));
     let (took, ended) = timed(|| desk.sync(api.url()).args(["--deadline", "1s"]).run());
     ended.exits(4);
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    // Without the grace of 5 s that a source which keeps silent gets.
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(desk.counts(), "rows 3, planned 3, pending 3");
 }
 
@@ -134,5 +135,5 @@ fn a_source_that_keeps_coming_is_left_at_once() {
     ended.exits(4);
     assert!(took < Duration::from_secs(3), "{took:?}");
     endless.join().unwrap();
-    desk.stored("SELECT count(*) FROM runs", ["0"]);
+    assert!(!desk.path("s.db").exists(), "a store that was made for nothing");
 }

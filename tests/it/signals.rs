@@ -60,7 +60,7 @@ fn a_second_signal_ends_at_once() {
     run.signal("INT");
     let (took, ended) = timed(|| run.wait());
     ended.exits(130);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(desk.counts(), "rows 5, planned 5, pending 5");
     desk.command(["runs"]).run().exits(0).prints("stopped");
 }
@@ -88,7 +88,7 @@ fn a_deadline_ends_the_lookups() {
     let patient = ["--deadline", "1s", "--concurrency", "4"];
     let (took, ended) = timed(|| desk.sync(sandbox.url()).args(patient).run());
     ended.exits(4).prints("the deadline of 1s is reached");
-    assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
     let settled = desk.number(SETTLED);
     assert!((1..=44).contains(&settled), "{settled} settled");
     assert_eq!(settled.unsigned_abs(), sandbox.requests());

@@ -60,7 +60,7 @@ fn a_second_signal_ends_at_once() {
     run.signal("INT");
     let (took, ended) = timed(|| run.wait());
     ended.exits(130);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(desk.counts(), "rows 5, planned 5, pending 5");
     desk.command(["runs"]).run().exits(0).prints("stopped");
 }
@@ -88,7 +88,7 @@ fn a_deadline_ends_the_lookups() {
     let patient = ["--deadline", "1s", "--concurrency", "4"];
     let (took, ended) = timed(|| desk.sync(sandbox.url()).args(patient).run());
     ended.exits(4).prints("the deadline of 1s is reached");
-    assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
     let settled = desk.number(SETTLED);
     assert!((1..=44).contains(&settled), "{settled} settled");
     assert_eq!(settled.unsigned_abs(), sandbox.requests());
@@ -104,7 +104,8 @@ fn a_deadline_ends_every_wait() {
     desk.emails(emails(3));
     let (took, ended) = timed(|| desk.sync(api.url()).args(["--deadline", "1s"]).run());
     ended.exits(4);
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    // Without the grace of 5 s that a source which keeps silent gets.
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(desk.counts(), "rows 3, planned 3, pending 3");
 }
 
@@ -134,5 +135,5 @@ fn a_source_that_keeps_coming_is_left_at_once() {
     ended.exits(4);
     assert!(took < Duration::from_secs(3), "{took:?}");
     endless.join().unwrap();
-    desk.stored("SELECT count(*) FROM runs", ["0"]);
+    assert!(!desk.path("s.db").exists(), "a store that was made for nothing");
 }

@@ -19,8 +19,8 @@ if [ "${1:-}" = --full ]; then
   shift
 fi
 
+raw=$(cargo bench --bench raw --no-run 2>&1 | tee /dev/stderr | grep -o '[^( ]*raw-[0-9a-f]*' | tail -n 1)
 cargo build --release --quiet
-cargo bench --bench raw --no-run --quiet
 program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/telemetron-sync
 folder=$(mktemp -d)
 declare -A urls=()
@@ -87,7 +87,7 @@ runs() {
   look new "$@" 0
   cp "$folder/time" "$folder/time-new"
   if [ "$2" = 0 ]; then
-    cargo bench --quiet --bench raw -- "$store" >"$folder/raw"
+    "$raw" "$store" >"$folder/raw"
     raw_new=$(awk '$1 == "new" { print $2 }' "$folder/raw")
     raw_unchanged=$(awk '$1 == "unchanged" { print $2 }' "$folder/raw")
   fi

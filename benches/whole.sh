@@ -2,8 +2,8 @@
 # Times whole runs against the sandbox, beside a writer of the same rows that is nothing but SQLite.
 #
 # Usage: benches/whole.sh           the table in short, about two minutes
-#        benches/whole.sh --full    all of it, about a quarter of an hour, and 4 GB of disk
-#        benches/whole.sh EMAILS [LATENCY_MS [IN_FLIGHT]]    one part of it
+#        benches/whole.sh --full    all of it, some ten minutes, and 2 GB of disk
+#        benches/whole.sh EMAILS [LATENCY [IN_FLIGHT]]    one part of it, such as 30000 50ms 64
 #
 # Needs /usr/bin/time (Debian: time). The sandbox runs on the same machine and takes 7 to 10 µs of
 # CPU an email, which the columns leave out. CPU and memory are those of the program: client and
@@ -34,7 +34,7 @@ serve() {
   if [ -z "${urls[$1-$2]:-}" ]; then
     "$program" sandbox --latency "$1ms" --jitter 0ms --revision "$2" --listen 127.0.0.1:0 >"$log" &
     sandboxes+=($!)
-    until grep -q http "$log"; do sleep 0.1; done
+    until grep -qs http "$log"; do sleep 0.1; done
     urls[$1-$2]=$(grep -o 'http://[^ ]*' "$log" | head -n 1)
   fi
   url=${urls[$1-$2]}
@@ -161,7 +161,8 @@ echo "$(nproc) cores, $(uname -sr), load $(cut -d ' ' -f 1 /proc/loadavg), $(git
 echo
 head_line
 if [ $# -gt 0 ]; then
-  runs "$1" "${2:-0}" "${3:-64}"
+  latency=${2:-0}
+  runs "$1" "${latency%ms}" "${3:-64}"
   exit
 fi
 if $full; then

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 /// A commit holds at most this many emails. Of 100,000 new customers, each page of a text index is
 /// written the less often the more of them share a commit: 4,000 took a quarter less time than
 /// 1,000, and 8,000 no less than that.
-const BATCH_EMAILS: usize = 4000;
+pub const BATCH_EMAILS: usize = 4000;
 
 /// A commit waits at most this long for more, so that a reader sees a slow run move and a killed
 /// one loses little.

@@ -129,9 +129,7 @@ impl Store {
         }
         if path.exists() {
             // Before there is a lock file beside it.
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags);
-            check(&connection.map_err(|error| unusable(path, error))?, path)?;
+            check(&open_read_only(path)?, path)?;
         }
         let lock = RunLock::take(path).map_err(|error| match error {
             LockError::Held => StoreError::Held(path.to_owned()),
@@ -202,15 +200,18 @@ pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     if !path.exists() {
         return Err(StoreError::NotThere(path.to_owned()));
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))?;
+    let connection = open_read_only(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     keep_log_files(&connection)?;
     match check(&connection, path)? {
         Found::Store => Ok(connection),
         Found::Nothing => Err(StoreError::NotThere(path.to_owned())),
     }
+}
+
+fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))
 }
 
 fn unopenable(path: &Path, error: &io::Error) -> StoreError {

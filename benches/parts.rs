@@ -5,7 +5,8 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use telemetron_sync::customer::Customer;
+use std::rc::Rc;
+use telemetron_sync::customer::{Customer, CustomerBody};
 
 fn main() {
     divan::main();
@@ -38,8 +39,9 @@ fn email(n: usize) -> String {
     format!("user{n}@example.com")
 }
 
-fn customer(n: usize, first_device: usize) -> Customer {
-    Customer::from_json(body(n, first_device).as_bytes()).expect("a customer")
+/// One that borrows from its body for as long as the process lasts.
+fn customer(n: usize, first_device: usize) -> Customer<'static> {
+    Customer::from_json(body(n, first_device).leak().as_bytes()).expect("a customer")
 }
 
 mod emails {
@@ -106,6 +108,15 @@ mod answer {
             .bench(|| Customer::from_json(black_box(body.as_bytes())));
     }
 
+    /// Read once to know that it is good, and its digest taken.
+    #[divan::bench]
+    fn checked(bencher: Bencher<'_, '_>) {
+        let body = body(1, 0);
+        bencher
+            .counter(BytesCount::of_str(&body))
+            .bench(|| CustomerBody::new(black_box(body.as_bytes())));
+    }
+
     #[divan::bench(args = [200, 404, 503])]
     fn classified(bencher: Bencher<'_, '_>, status: u16) {
         let body = if status == 200 { body(1, 0) } else { r#"{"error":"not found"}"#.to_owned() };
@@ -124,15 +135,20 @@ mod merging {
     use telemetron_sync::store::merge::{Merged, MergedList, StoredCustomer, StoredList};
     use telemetron_sync::store::merge::{first, merge};
 
-    const AT: &str = "2026-01-01T00:00:00.000Z";
-    const LATER: &str = "2026-01-01T01:00:00.000Z";
+    fn at() -> Rc<str> {
+        "2026-01-01T00:00:00.000Z".into()
+    }
+
+    fn later() -> Rc<str> {
+        "2026-01-01T01:00:00.000Z".into()
+    }
 
     /// The customer as it is stored after its first answer.
-    fn stored(first: Merged) -> StoredCustomer {
-        let list = |list: MergedList| StoredList {
+    fn stored(first: Merged<'static>) -> StoredCustomer {
+        let list = |list: MergedList<'_>| StoredList {
             listed_at: list.listed_at,
             next: list.open.len() as i64,
-            open: list.open.into_iter().map(|one| (one.n, one.id)).collect(),
+            open: list.open.into_iter().map(|one| (one.n, one.id.into_owned())).collect(),
         };
         StoredCustomer {
             key: 1,
@@ -147,29 +163,29 @@ mod merging {
 
     #[divan::bench]
     fn new(bencher: Bencher<'_, '_>) {
-        let answer = customer(1, 0);
-        bencher.bench(|| first(black_box(&answer), AT));
+        let (answer, at) = (customer(1, 0), at());
+        bencher.bench_local(|| first(black_box(&answer), &at));
     }
 
     #[divan::bench]
     fn unchanged(bencher: Bencher<'_, '_>) {
-        let answer = customer(1, 0);
-        let stored = stored(first(&answer, AT));
-        bencher.bench(|| merge(black_box(&stored), black_box(&answer), LATER));
+        let (answer, later) = (customer(1, 0), later());
+        let stored = stored(first(&answer, &at()));
+        bencher.bench_local(|| merge(black_box(&stored), black_box(&answer), &later));
     }
 
     #[divan::bench]
     fn one_device_changed(bencher: Bencher<'_, '_>) {
-        let stored = stored(first(&customer(1, 0), AT));
-        let answer = customer(1, 1);
-        bencher.bench(|| merge(black_box(&stored), black_box(&answer), LATER));
+        let stored = stored(first(&customer(1, 0), &at()));
+        let (answer, later) = (customer(1, 1), later());
+        bencher.bench_local(|| merge(black_box(&stored), black_box(&answer), &later));
     }
 }
 
 mod store {
     use super::*;
     use telemetron_sync::outcome::{Outcome, PlannedEmail, Settled};
-    use telemetron_sync::store::customers::{Answered, upsert};
+    use telemetron_sync::store::customers::{Answered, Customers};
     use telemetron_sync::store::{Store, emails};
     use telemetron_sync::time;
 
@@ -191,7 +207,7 @@ mod store {
                 let key = n as i64 + 1;
                 plan.execute("INSERT INTO emails (key, email) VALUES (?1, ?2)", (key, email(n)))
                     .expect("an email");
-                plan.execute("INSERT INTO plan_items VALUES (1, ?1, ?1, ?1, NULL, NULL)", [key])
+                plan.execute("INSERT INTO plan_items VALUES (1, ?1, ?1, ?1, NULL, 0)", [key])
                     .expect("a planned email");
             }
             plan.commit().expect("a commit");
@@ -201,18 +217,32 @@ mod store {
         /// What the writer does with a batch.
         fn write(&mut self, answers: &[Settled]) {
             let batch = self.store.connection.unchecked_transaction().expect("a transaction");
+            let mut customers = Customers::new(&batch, 1);
             for settled in answers {
                 self.requests += 1;
-                let at = time::text(settled.at);
-                let Outcome::Found(customer) = &settled.outcome else {
+                let at = Rc::from(time::text(settled.at));
+                let Outcome::Found(body) = &settled.outcome else {
                     continue;
                 };
-                let answered = Answered { run_id: 1, request: self.requests, at: &at };
-                let (key, _) = upsert(&batch, customer, answered).expect("a customer");
+                let answered = Answered { request: self.requests, at: &at };
+                let known = settled.planned.key;
+                let key = if customers.confirm(known, body, answered).expect("a look") {
+                    known
+                } else {
+                    let customer = body.customer().expect("a customer");
+                    let upserted = customers.upsert(&customer, body.digest(), answered);
+                    upserted.expect("a customer").0
+                };
                 emails::settle(&batch, 1, settled, (Some(key), &at)).expect("an outcome");
             }
+            customers.finish().expect("what hangs on them");
+            drop(customers);
             batch.commit().expect("a commit");
         }
+    }
+
+    fn found(n: usize, first_device: usize) -> CustomerBody {
+        CustomerBody::new(body(n, first_device).as_bytes()).expect("a customer")
     }
 
     fn answers(first_device: usize) -> Vec<Settled> {
@@ -221,9 +251,9 @@ mod store {
                 position: n as i64 + 1,
                 key: n as i64 + 1,
                 email: email(n),
-                led_to: None,
+                led_to: Some(n as i64 + 1),
             },
-            outcome: Outcome::Found(Box::new(customer(n, first_device))),
+            outcome: Outcome::Found(Box::new(found(n, first_device))),
             status: Some(200),
             attempts: 1,
             request: 0,

@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     report("plan", plan(&store, &source)?, source.emails);
     report("new", write(&store, &source, Pass::New)?, source.emails);
     for (what, pass) in [("unchanged", Pass::Unchanged), ("looked-up", Pass::LookedUp)] {
-        store.connection.execute("UPDATE plan_items SET outcome = NULL", [])?;
+        store.connection.execute("UPDATE plan_items SET settled = 0", [])?;
         store.truncate_log()?;
         report(what, write(&store, &source, pass)?, source.emails);
     }
@@ -275,9 +275,8 @@ impl<'a> Statements<'a> {
                      looked_up_at = ?5, customer_key = ?6, answered_at = ?5
                  WHERE key = ?1",
             )?,
-            item: store.prepare(
-                "UPDATE plan_items SET outcome = ?3 WHERE run_id = ?1 AND position = ?2",
-            )?,
+            item: store
+                .prepare("UPDATE plan_items SET settled = 1 WHERE run_id = ?1 AND position = ?2")?,
         })
     }
 
@@ -334,7 +333,7 @@ impl<'a> Statements<'a> {
         let (outcome, status) =
             if leads_to.is_some() { ("found", 200) } else { ("not_found", 404) };
         self.email.execute(params![one.key, outcome, status, RUN, at, leads_to])?;
-        self.item.execute((RUN, position(one.key), outcome))?;
+        self.item.execute((RUN, position(one.key)))?;
         Ok(())
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Pure: no clock, no I/O.
 
+use crate::email::Email;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
@@ -33,49 +35,135 @@ impl<T> From<Option<T>> for Field<T> {
     }
 }
 
-/// One customer, as answered.
+/// The body of an answer that tells of a customer, as it came. It travels as one piece; who needs
+/// the fields reads them in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Customer {
+pub struct CustomerBody {
+    json: Box<[u8]>,
+    digest: Digest,
+    lists: Lists,
+    email: Option<Email>,
+}
+
+/// Which lists an answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lists {
+    /// Whether `devices` is one of them.
+    pub devices: bool,
+    /// Whether `orders` is one of them.
+    pub orders: bool,
+}
+
+impl CustomerBody {
+    /// Takes the body of a 200, if it keeps the contract.
+    ///
+    /// # Errors
+    /// See [`BrokenCustomer`].
+    pub fn new(json: &[u8]) -> Result<Self, BrokenCustomer> {
+        let customer = Customer::from_json(json)?;
+        Ok(Self {
+            digest: Digest::of(json),
+            lists: Lists {
+                devices: customer.devices.given().is_some(),
+                orders: customer.orders.given().is_some(),
+            },
+            email: customer.email.given().and_then(|email| Email::parse(email).ok()),
+            json: json.into(),
+        })
+    }
+
+    /// The customer. It was read once before, so this succeeds.
+    ///
+    /// # Errors
+    /// See [`BrokenCustomer`].
+    pub fn customer(&self) -> Result<Customer<'_>, BrokenCustomer> {
+        Customer::from_json(&self.json)
+    }
+
+    /// What tells this body from all others.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Which lists it holds.
+    pub fn lists(&self) -> Lists {
+        self.lists
+    }
+
+    /// The customer's own email, if there is one that could be asked for.
+    pub fn email(&self) -> Option<&Email> {
+        self.email.as_ref()
+    }
+}
+
+/// Tells bodies apart: the first half of a SHA-256, after how this program understands a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest([u8; 16]);
+
+impl Digest {
+    /// To be raised when another field becomes known, or the same is understood in another way: a
+    /// customer that is stored as the answer was understood before is then no longer taken for
+    /// the same.
+    const UNDERSTANDING: u8 = 1;
+
+    fn of(body: &[u8]) -> Self {
+        let hash = Sha256::new().chain_update([Self::UNDERSTANDING]).chain_update(body).finalize();
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash[..16]);
+        Self(half)
+    }
+
+    /// As it is stored.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One customer, as answered. It borrows from the body what stands there as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Customer<'a> {
     /// The identity: opaque text, never empty.
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// The organization that the customer belongs to.
-    pub organization_id: Field<String>,
+    pub organization_id: Field<Cow<'a, str>>,
     /// The customer's own email, which may differ from the one asked for.
-    pub email: Field<String>,
+    pub email: Field<Cow<'a, str>>,
     /// The full name.
-    pub name: Field<String>,
+    pub name: Field<Cow<'a, str>>,
     /// `None` where the answer has none: the API leaves it out if it is not known.
-    pub phone: Option<String>,
+    pub phone: Option<Cow<'a, str>>,
     /// `None` where the answer has none, as with `phone`.
-    pub address: Option<String>,
+    pub address: Option<Cow<'a, str>>,
     /// Identifiers of the devices assigned now, each once.
-    pub devices: Field<Vec<String>>,
+    pub devices: Field<Vec<Cow<'a, str>>>,
     /// Identifiers of the orders listed now, each once.
-    pub orders: Field<Vec<String>>,
+    pub orders: Field<Vec<Cow<'a, str>>>,
     /// The exact JSON text of the object.
-    pub metadata: Field<String>,
+    pub metadata: Field<&'a str>,
     /// As sent: ISO 8601 by the contract.
-    pub created_at: Field<String>,
+    pub created_at: Field<Cow<'a, str>>,
     /// The fields not known here as one JSON object, their values' text exact.
     pub extra: Option<String>,
 }
 
 /// Why a body that should hold a customer does not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenCustomer {
     /// Not one complete JSON object: cut short, or not the API's words at all. Asking again may
     /// help.
+    #[error("no complete JSON object: {0}")]
     NoObject(String),
     /// An object that breaks the contract, with the reason. Asking again would bring the same.
+    #[error("{0}")]
     Contract(String),
 }
 
-impl Customer {
+impl<'a> Customer<'a> {
     /// Reads the body of a 200.
     ///
     /// # Errors
     /// See [`BrokenCustomer`].
-    pub fn from_json(body: &[u8]) -> Result<Self, BrokenCustomer> {
+    pub fn from_json(body: &'a [u8]) -> Result<Self, BrokenCustomer> {
         let fields =
             Fields::read(body).map_err(|error| BrokenCustomer::NoObject(error.to_string()))?;
         fields.customer().map_err(BrokenCustomer::Contract)
@@ -150,7 +238,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    fn customer(&self) -> Result<Customer, String> {
+    fn customer(&self) -> Result<Customer<'a>, String> {
         let id = text("id", self.id)?.ok_or("the answer has no id")?;
         if id.is_empty() {
             return Err("the id is empty".to_owned());
@@ -187,7 +275,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        while let Some(Name(name)) = map.next_key()? {
+        while let Some(Text(name)) = map.next_key()? {
             let value: &RawValue = map.next_value()?;
             let known = match name.as_ref() {
                 "id" => &mut fields.id,
@@ -213,32 +301,42 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// A key of an object, borrowed from the body unless it holds escapes.
+/// A text, borrowed from the body unless it holds escapes.
 #[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A field's text; absent and null are `None`.
-fn text(name: &str, value: Option<&RawValue>) -> Result<Option<String>, String> {
-    decode(value).map_err(|()| format!("the field {name} is not a text"))
+fn text<'a>(name: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, String> {
+    let text: Option<Text<'a>> =
+        decode(value).map_err(|()| format!("the field {name} is not a text"))?;
+    Ok(text.map(|Text(text)| text))
 }
 
 /// A list of identifiers, each once, in the order of the answer; absent and null are `None`.
-fn identifiers(name: &str, value: Option<&RawValue>) -> Result<Option<Vec<String>>, String> {
-    let list: Option<Vec<String>> =
+fn identifiers<'a>(
+    name: &str,
+    value: Option<&'a RawValue>,
+) -> Result<Option<Vec<Cow<'a, str>>>, String> {
+    let list: Option<Vec<Text<'a>>> =
         decode(value).map_err(|()| format!("the field {name} is not a list of texts"))?;
-    Ok(list.map(|mut ids| {
+    Ok(list.map(|texts| each_once(texts.into_iter().map(|Text(text)| text).collect())))
+}
+
+fn each_once(mut ids: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
+    let distinct: HashSet<&Cow<'_, str>> = ids.iter().collect();
+    if distinct.len() < ids.len() {
         let mut seen = HashSet::with_capacity(ids.len());
         ids.retain(|id| seen.insert(id.clone()));
-        ids
-    }))
+    }
+    ids
 }
 
 /// The exact text of an object; null is the empty one, absent is `None`.
-fn object(name: &str, value: Option<&RawValue>) -> Result<Option<String>, String> {
+fn object<'a>(name: &str, value: Option<&'a RawValue>) -> Result<Option<&'a str>, String> {
     match value.map(RawValue::get) {
         None => Ok(None),
-        Some("null") => Ok(Some("{}".to_owned())),
-        Some(json) if json.starts_with('{') => Ok(Some(json.to_owned())),
+        Some("null") => Ok(Some("{}")),
+        Some(json) if json.starts_with('{') => Ok(Some(json)),
         Some(_) => Err(format!("the field {name} is not an object")),
     }
 }
@@ -252,7 +350,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(json: &str) -> Result<Customer, BrokenCustomer> {
+    fn parse(json: &str) -> Result<Customer<'_>, BrokenCustomer> {
         Customer::from_json(json.as_bytes())
     }
 
@@ -272,7 +370,7 @@ mod tests {
         assert_eq!(customer.devices, Field::Given(vec!["d2".into(), "d1".into()]));
         assert_eq!(customer.orders, Field::Given(vec![]));
         let metadata = r#"{"b": 1.50, "a": 123456789012345678901234567890}"#;
-        assert_eq!(customer.metadata, Field::Given(metadata.into()));
+        assert_eq!(customer.metadata, Field::Given(metadata));
         assert_eq!(customer.extra.as_deref(), Some(r#"{"updatedAt":"x","tïer":[1, {"k":2}]}"#));
     }
 
@@ -287,7 +385,7 @@ mod tests {
             parse(r#"{"id":"c1","devices":null,"orders":null,"metadata":null}"#).unwrap();
         assert_eq!(customer.devices, Field::Absent);
         assert_eq!(customer.orders, Field::Absent);
-        assert_eq!(customer.metadata, Field::Given("{}".into()));
+        assert_eq!(customer.metadata, Field::Given("{}"));
     }
 
     #[test]
@@ -364,6 +462,18 @@ mod tests {
         assert_eq!(merge_extra(&merged, r#"{"c":[]}"#), merged);
     }
 
+    #[test]
+    fn a_body_tells_what_it_holds_without_being_read_again() {
+        let body = |json: &str| CustomerBody::new(json.as_bytes()).unwrap();
+        let one = body(r#"{"id":"c","devices":[],"orders":null,"email":" Ann@X.io"}"#);
+        assert_eq!(one.lists(), Lists { devices: true, orders: false });
+        assert_eq!(one.email().map(Email::as_str), Some("ann@x.io"));
+        assert_eq!(one.customer().unwrap().id, "c");
+        let other = body(r#"{"id":"c","devices":[],"orders":null,"email":" Ann@X.io" }"#);
+        assert_ne!(one.digest(), other.digest(), "to the letter");
+        assert_eq!(body(r#"{"id":"c","email":"none"}"#).email(), None);
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -373,12 +483,14 @@ mod tests {
         #[test]
         fn texts_come_out_as_they_went_in(name in any::<String>(), devices in proptest::collection::vec("[a-d]{1,2}", 0..6)) {
             let body = serde_json::json!({"id": "c", "name": name, "devices": devices});
-            let customer = parse(&body.to_string()).unwrap();
-            prop_assert_eq!(customer.name, Field::Given(name));
+            let body = body.to_string();
+            let customer = parse(&body).unwrap();
+            prop_assert_eq!(customer.name, Field::Given(name.into()));
             let mut once: Vec<String> = Vec::new();
             for id in devices {
                 if !once.contains(&id) { once.push(id); }
             }
+            let once = once.into_iter().map(Cow::from).collect();
             prop_assert_eq!(customer.devices, Field::Given(once));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::customer::Customer;
+use crate::customer::CustomerBody;
 use jiff::Timestamp;
 use std::fmt;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A customer of this organization.
-    Found(Box<Customer>),
+    Found(Box<CustomerBody>),
     /// The organization has no customer with this email.
     NotFound,
     /// The API does not take this text for an email; with its words.
@@ -163,7 +163,7 @@ pub struct Settled {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It leads to this customer.
-    Found(Box<Customer>),
+    Found(Box<CustomerBody>),
     /// It leads to nobody.
     NotFound,
     /// The API does not take it for an email.

@@ -95,7 +95,7 @@ impl From<&HttpTally> for HttpReport {
         Self {
             requests: tally.requests,
             retries: tally.retries,
-            statuses: tally.statuses.clone(),
+            statuses: tally.statuses(),
             latency_ms: tally.latency(),
         }
     }

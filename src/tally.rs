@@ -95,6 +95,9 @@ impl ChangeCounts {
 /// Latencies are kept in microseconds up to this; a request cannot last longer by default.
 const GREATEST_LATENCY_US: u64 = 600_000_000;
 
+/// The name, among the statuses, of there being none.
+const NO_ANSWER: &str = "none";
+
 /// The requests of a run.
 #[derive(Clone, Debug)]
 pub struct HttpTally {
@@ -102,8 +105,8 @@ pub struct HttpTally {
     pub requests: u64,
     /// Of these, made again for an email that was asked before in the same run.
     pub retries: u64,
-    /// How often each status was answered; `none` where there was no answer.
-    pub statuses: BTreeMap<String, u64>,
+    /// How often each status was answered; `None` where there was no answer.
+    statuses: BTreeMap<Option<u16>, u64>,
     /// How long the answers took, in microseconds.
     latencies: Histogram<u64>,
 }
@@ -136,8 +139,7 @@ impl HttpTally {
     /// Counts one attempt.
     pub fn add(&mut self, attempt: &Attempt) {
         self.requests += 1;
-        let status = attempt.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-        *self.statuses.entry(status).or_default() += 1;
+        *self.statuses.entry(attempt.status).or_default() += 1;
         if attempt.status.is_some() {
             self.latencies.saturating_record(microseconds(attempt.latency));
         }
@@ -155,6 +157,12 @@ impl HttpTally {
         })
     }
 
+    /// How often each status was answered, as the report has it: `none` where there was no answer.
+    pub fn statuses(&self) -> BTreeMap<String, u64> {
+        let name = |status: Option<u16>| status.map_or(NO_ANSWER.into(), |code| code.to_string());
+        self.statuses.iter().map(|(status, times)| (name(*status), *times)).collect()
+    }
+
     /// The latencies as bytes, for [`Self::go_on`].
     pub fn latencies(&self) -> Vec<u8> {
         use hdrhistogram::serialization::{Serializer as _, V2Serializer};
@@ -168,9 +176,10 @@ impl HttpTally {
     pub fn go_on(
         requests: u64,
         retries: u64,
-        statuses: BTreeMap<String, u64>,
+        statuses: &BTreeMap<String, u64>,
         latencies: &[u8],
     ) -> Self {
+        let statuses = statuses.iter().map(|(name, times)| (name.parse().ok(), *times)).collect();
         let mut tally = Self { requests, retries, statuses, ..Self::default() };
         let stored: Result<Histogram<u64>, _> =
             hdrhistogram::serialization::Deserializer::new().deserialize(&mut &latencies[..]);
@@ -207,14 +216,15 @@ mod tests {
             tally.add(&attempt(Some(200), milliseconds));
         }
         tally.add(&attempt(None, 30_000));
-        let again = HttpTally::go_on(101, 0, tally.statuses.clone(), &tally.latencies());
+        let again = HttpTally::go_on(101, 0, &tally.statuses(), &tally.latencies());
         assert_eq!(again.latency(), tally.latency());
         let latency = again.latency().unwrap();
         assert!((49.0..=51.0).contains(&latency.p50), "{latency:?}");
         assert!((99.0..=101.0).contains(&latency.max), "no answer is no latency: {latency:?}");
-        assert_eq!(tally.statuses["none"], 1);
+        assert_eq!(again.statuses(), tally.statuses());
+        assert_eq!(tally.statuses()["none"], 1);
         assert_eq!(HttpTally::default().latency(), None);
-        assert_eq!(HttpTally::go_on(1, 0, BTreeMap::new(), b"rubbish").latency(), None);
+        assert_eq!(HttpTally::go_on(1, 0, &BTreeMap::new(), b"rubbish").latency(), None);
     }
 
     proptest! {

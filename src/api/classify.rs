@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::customer::{BrokenCustomer, Customer, is_json_object};
+use crate::customer::{BrokenCustomer, CustomerBody, is_json_object};
 use crate::outcome::{Answer, Failure, FailureCode};
 
 /// The longest message of the API that is kept, in characters.
@@ -30,15 +30,18 @@ pub fn classify(status: u16, body: &[u8]) -> Answer {
 }
 
 fn found(body: &[u8]) -> Answer {
-    match Customer::from_json(body) {
+    match CustomerBody::new(body) {
         Ok(customer) => Answer::Found(Box::new(customer)),
-        Err(BrokenCustomer::NoObject(reason)) => {
-            let reason = format!("HTTP 200, but no complete JSON object: {reason}");
-            Answer::Retry(Failure::new(FailureCode::NoJson, reason))
-        }
-        Err(BrokenCustomer::Contract(reason)) => {
-            let reason = format!("HTTP 200, but {reason}");
-            Answer::Failed(Failure::new(FailureCode::BrokenCustomer, reason))
+        Err(broken) => {
+            let reason = format!("HTTP 200, but {broken}");
+            match broken {
+                BrokenCustomer::NoObject(_) => {
+                    Answer::Retry(Failure::new(FailureCode::NoJson, reason))
+                }
+                BrokenCustomer::Contract(_) => {
+                    Answer::Failed(Failure::new(FailureCode::BrokenCustomer, reason))
+                }
+            }
         }
     }
 }

@@ -3,12 +3,13 @@
 use crate::api::client::Client;
 use crate::error::Error;
 use crate::lookup::drive::{DriveError, Outlets, drive};
+use crate::lookup::outbox::HANDFUL;
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::LookupSettings;
 use crate::plan::cursor::Cursor;
 use crate::run::RunReport;
 use crate::stop::{StopReason, StopSwitch};
-use crate::store::writer::{self, Live, WriterSettings};
+use crate::store::writer::{self, BATCH_EMAILS, Live, WriterSettings};
 use crate::store::{Store, runs};
 use crate::tally::HttpTally;
 use crate::time;
@@ -17,9 +18,9 @@ use rusqlite::Connection;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
-/// Settled emails that wait for the writer: enough for it never to wait for the network, few
-/// enough that large customers do not pile up.
-const CHANNEL: usize = 256;
+/// Settled emails that wait for the writer: as many as it commits at once, so that the lookups go on
+/// while it writes, at some 800 bytes each.
+const CHANNEL: usize = BATCH_EMAILS / HANDFUL;
 
 /// What asking needs besides a plan.
 #[derive(Debug)]

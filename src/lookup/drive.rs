@@ -3,6 +3,7 @@
 //! side.
 
 use crate::api::client::Client;
+use crate::lookup::outbox::{Outbox, WriterGone};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::step::{KeyReread, Step, Ticket};
 use crate::outcome::{Answer, Attempt, Outcome, PlannedEmail, Settled};
@@ -11,11 +12,13 @@ use crate::tally::HttpTally;
 use crate::terminal::{counted, escaped};
 use crate::time;
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep_until;
+use tokio::time::{Sleep, sleep_until};
+use tracing::Level;
 
 /// Requests in flight when a run is stopped may take this long to come back.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -34,11 +37,17 @@ pub enum DriveError<E> {
     Task(#[from] JoinError),
 }
 
+impl<E> From<WriterGone> for DriveError<E> {
+    fn from(WriterGone: WriterGone) -> Self {
+        Self::WriterGone
+    }
+}
+
 /// Where answers go and what is counted on the way.
 #[derive(Debug)]
 pub struct Outlets<'a> {
     /// To the writer.
-    pub settled: Sender<Settled>,
+    pub settled: Sender<Vec<Settled>>,
     /// The requests.
     pub http: &'a Mutex<HttpTally>,
     /// Asks this loop to stop, and hears from it why it does.
@@ -57,11 +66,17 @@ pub async fn drive<E>(
     outlets: Outlets<'_>,
 ) -> Result<(), DriveError<E>> {
     let mut in_flight = JoinSet::new();
+    let mut outbox = Outbox::new(outlets.settled);
+    let mut alarm = Alarm::new();
     let mut stop = outlets.stop.watch();
     stop.mark_changed();
     let mut drained_by: Option<Instant> = None;
     loop {
-        let step = scheduler.next(time::instant());
+        let now = time::instant();
+        if outbox.is_due(now) {
+            outbox.hand_over().await?;
+        }
+        let step = scheduler.next(now);
         // After the step: deciding it may have found the reason to stop.
         if let Some(reason) = scheduler.stop_reason() {
             outlets.stop.stop(reason.clone());
@@ -72,13 +87,13 @@ pub async fn drive<E>(
             }
             Step::Settled(settled) => {
                 name(&settled);
-                outlets.settled.send(settled).await.map_err(|_| DriveError::WriterGone)?;
+                outbox.put(settled, now);
             }
             Step::Refill(wanted) => scheduler.offer(plan(wanted).map_err(DriveError::Plan)?),
             Step::RereadKey => scheduler.key_reread(reread(&client), time::instant()),
-            Step::Finished => return Ok(()),
+            Step::Finished => return Ok(outbox.hand_over().await?),
             Step::Wait(until) => {
-                let until = drained_by.or(until);
+                let until = [drained_by.or(until), outbox.due()].into_iter().flatten().min();
                 tokio::select! {
                     Some(done) = in_flight.join_next() => {
                         let (ticket, attempt) = done?;
@@ -86,9 +101,9 @@ pub async fn drive<E>(
                         count(outlets.http, &ticket, &attempt);
                         scheduler.settle(ticket, attempt, (time::instant(), time::now()));
                     }
-                    () = sleep(until) => {
+                    () = alarm.rings(until) => {
                         if drained_by.is_some_and(|by| by <= time::instant()) {
-                            return Ok(());
+                            return Ok(outbox.hand_over().await?);
                         }
                     }
                     Ok(()) = stop.changed() => {
@@ -121,6 +136,9 @@ fn name(settled: &Settled) {
 
 /// Tells of each attempt, for who asked to be told of all.
 fn trace(ticket: &Ticket, attempt: &Attempt) {
+    if !tracing::enabled!(Level::TRACE) {
+        return;
+    }
     let email = escaped(ticket.email());
     let milliseconds = attempt.latency.as_millis();
     match (attempt.status, &attempt.answer) {
@@ -132,10 +150,25 @@ fn trace(ticket: &Ticket, attempt: &Attempt) {
     }
 }
 
-async fn sleep(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until.into()).await,
-        None => pending().await,
+/// One timer for all waits: each wait of its own would be put among the runtime's timers and taken
+/// out again, an answer's time and again.
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    fn new() -> Self {
+        Self(None)
+    }
+
+    /// Waits until then; for ever if there is no such time.
+    async fn rings(&mut self, until: Option<Instant>) {
+        let Some(until) = until.map(Into::into) else {
+            return pending().await;
+        };
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if sleep.deadline() != until {
+            sleep.as_mut().reset(until);
+        }
+        sleep.await;
     }
 }
 

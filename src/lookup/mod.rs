@@ -4,6 +4,7 @@ pub mod settings;
 pub mod step;
 pub mod scheduler;
 pub mod drive;
+pub mod outbox;
 // What decides.
 mod backoff;
 mod breaker;

@@ -28,7 +28,7 @@ impl Cursor {
         let mut select = self.reader.prepare_cached(
             "SELECT p.position, e.key, e.email, e.customer_key
              FROM plan_items AS p JOIN emails AS e ON e.key = p.email_key
-             WHERE p.run_id = ?1 AND p.position > ?2 AND p.outcome IS NULL
+             WHERE p.run_id = ?1 AND p.position > ?2 AND NOT p.settled
              ORDER BY p.position LIMIT ?3",
         )?;
         let page = select.query_map((self.run_id, self.after, wanted as i64), |row| {

@@ -37,24 +37,9 @@ pub fn settle(
     if let Some(doubt) = doubt(settled, leads_to) {
         keep_earlier(store, run_id, settled, doubt)?;
     }
-    let kind = settled.outcome.kind();
     match &settled.outcome {
         Outcome::Found(_) | Outcome::NotFound => {
-            store
-                .prepare_cached(
-                    "UPDATE emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,
-                         run_id = ?5, looked_up_at = ?6, customer_key = ?7, answered_at = ?6
-                     WHERE key = ?1",
-                )?
-                .execute(params![
-                    settled.planned.key,
-                    kind.name(),
-                    settled.status,
-                    settled.attempts,
-                    run_id,
-                    at,
-                    leads_to,
-                ])?;
+            answered(store, run_id, settled, (leads_to, at))?;
         }
         Outcome::Rejected(reason) => {
             unanswered(store, run_id, settled, (REJECTED, reason, at))?;
@@ -64,8 +49,47 @@ pub fn settle(
         }
     }
     store
-        .prepare_cached("UPDATE plan_items SET outcome = ?3 WHERE run_id = ?1 AND position = ?2")?
-        .execute(params![run_id, settled.planned.position, kind.name()])?;
+        .prepare_cached("UPDATE plan_items SET settled = 1 WHERE run_id = ?1 AND position = ?2")?
+        .execute((run_id, settled.planned.position))?;
+    Ok(())
+}
+
+/// An answer. An email that leads where it led before, as nearly all do, leaves the index over that
+/// alone: writing the same key once more would take it out and put it in again.
+fn answered(
+    store: &Connection,
+    run_id: i64,
+    settled: &Settled,
+    (leads_to, at): (Option<i64>, &str),
+) -> Result<()> {
+    let answer = params![
+        settled.planned.key,
+        settled.outcome.kind().name(),
+        settled.status,
+        settled.attempts,
+        run_id,
+        at,
+        leads_to,
+    ];
+    if leads_to == settled.planned.led_to {
+        let as_before = store
+            .prepare_cached(
+                "UPDATE emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,
+                     run_id = ?5, looked_up_at = ?6, answered_at = ?6
+                 WHERE key = ?1 AND customer_key IS ?7",
+            )?
+            .execute(answer)?;
+        if as_before == 1 {
+            return Ok(());
+        }
+    }
+    store
+        .prepare_cached(
+            "UPDATE emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,
+                 run_id = ?5, looked_up_at = ?6, answered_at = ?6, customer_key = ?7
+             WHERE key = ?1",
+        )?
+        .execute(answer)?;
     Ok(())
 }
 
@@ -147,9 +171,9 @@ pub type PutBack = Vec<(OutcomeKind, u64)>;
 pub fn put_back(store: &Connection, run_id: i64, doubt: Doubt) -> Result<PutBack> {
     let doubted = (run_id, doubt.name());
     let mut count = store.prepare(
-        "SELECT p.outcome, count(*)
-         FROM earlier_lookups AS e JOIN plan_items AS p USING (run_id, position)
-         WHERE e.run_id = ?1 AND e.doubt = ?2 GROUP BY p.outcome",
+        "SELECT now.outcome, count(*)
+         FROM earlier_lookups AS e JOIN emails AS now ON now.key = e.email_key
+         WHERE e.run_id = ?1 AND e.doubt = ?2 GROUP BY now.outcome",
     )?;
     let counted = count.query_map(doubted, |row| {
         let kind = OutcomeKind::named(&row.get::<_, String>(0)?);
@@ -171,7 +195,7 @@ pub fn put_back(store: &Connection, run_id: i64, doubt: Doubt) -> Result<PutBack
         doubted,
     )?;
     store.execute(
-        "UPDATE plan_items SET outcome = NULL WHERE run_id = ?1 AND position IN (
+        "UPDATE plan_items SET settled = 0 WHERE run_id = ?1 AND position IN (
              SELECT position FROM earlier_lookups WHERE run_id = ?1 AND doubt = ?2)",
         doubted,
     )?;

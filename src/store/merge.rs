@@ -5,27 +5,29 @@
 use crate::customer::{Customer, Field, merge_extra, same_json};
 use crate::outcome::ChangeKind;
 use crate::time;
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::rc::Rc;
 
 /// The columns of a customer that an answer can set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CustomerRow {
+pub struct CustomerRow<'a> {
     /// `organization_id`.
-    pub organization_id: Option<String>,
+    pub organization_id: Option<Cow<'a, str>>,
     /// `email`.
-    pub email: Option<String>,
+    pub email: Option<Cow<'a, str>>,
     /// `name`.
-    pub name: Option<String>,
+    pub name: Option<Cow<'a, str>>,
     /// `phone`.
-    pub phone: Option<String>,
+    pub phone: Option<Cow<'a, str>>,
     /// `address`.
-    pub address: Option<String>,
+    pub address: Option<Cow<'a, str>>,
     /// `metadata`, as JSON text.
-    pub metadata: Option<String>,
+    pub metadata: Option<Cow<'a, str>>,
     /// `created_at`.
-    pub created_at: Option<String>,
+    pub created_at: Option<Cow<'a, str>>,
     /// `extra`, as JSON text.
-    pub extra: Option<String>,
+    pub extra: Option<Cow<'a, str>>,
 }
 
 /// A customer as it is stored.
@@ -36,11 +38,11 @@ pub struct StoredCustomer {
     /// The number of the request whose answer holds.
     pub request: i64,
     /// The columns that an answer can set.
-    pub row: CustomerRow,
+    pub row: CustomerRow<'static>,
     /// When the last answer came.
-    pub synced_at: String,
+    pub synced_at: Rc<str>,
     /// Since when no email leads here.
-    pub missing_since: Option<String>,
+    pub missing_since: Option<Rc<str>>,
     /// The devices.
     pub devices: StoredList,
     /// The orders.
@@ -51,48 +53,48 @@ pub struct StoredCustomer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredList {
     /// When an answer last held this list; `None`: never.
-    pub listed_at: Option<String>,
+    pub listed_at: Option<Rc<str>>,
     /// The open intervals: number and identifier.
     pub open: Vec<(i64, String)>,
     /// The number of the next interval.
     pub next: i64,
 }
 
-/// What is to be written for one answer.
+/// What is to be written for one answer, whose texts it borrows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Merged {
+pub struct Merged<'a> {
     /// When this answer counts as given: never before the one before, whatever the clock did.
-    pub at: String,
+    pub at: Rc<str>,
     /// The columns, if any is different.
-    pub row: Option<CustomerRow>,
+    pub row: Option<CustomerRow<'a>>,
     /// Devices to close and to open.
-    pub devices: MergedList,
+    pub devices: MergedList<'a>,
     /// Orders to close and to open.
-    pub orders: MergedList,
+    pub orders: MergedList<'a>,
     /// What is told in `changes`.
     pub changes: Vec<Change>,
 }
 
 /// What is to be written of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MergedList {
+pub struct MergedList<'a> {
     /// Numbers of the intervals that end.
     pub close: Vec<i64>,
     /// Intervals that begin.
-    pub open: Vec<NewInterval>,
+    pub open: Vec<NewInterval<'a>>,
     /// When an answer last held this list.
-    pub listed_at: Option<String>,
+    pub listed_at: Option<Rc<str>>,
 }
 
 /// An interval that begins with this answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewInterval {
+pub struct NewInterval<'a> {
     /// Its number among the customer's.
     pub n: i64,
     /// The device or order.
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// The last answer that did not hold it; `None`: it was there at first sight.
-    pub after: Option<String>,
+    pub after: Option<Rc<str>>,
 }
 
 /// One row of `changes`.
@@ -116,12 +118,11 @@ impl Change {
 }
 
 /// What a customer's first answer brings.
-pub fn first(answer: &Customer, at: &str) -> Merged {
-    let nothing = CustomerRow::default();
+pub fn first<'a>(answer: &Customer<'a>, at: &Rc<str>) -> Merged<'a> {
     let list = |answered| merge_list(&StoredList::default(), answered, Sight { at, missing: None });
     Merged {
-        at: at.to_owned(),
-        row: Some(updated_row(&nothing, answer)),
+        at: Rc::clone(at),
+        row: Some(updated_row(&CustomerRow::default(), answer)),
         devices: list(&answer.devices),
         orders: list(&answer.orders),
         changes: vec![Change::of(ChangeKind::Created)],
@@ -129,9 +130,10 @@ pub fn first(answer: &Customer, at: &str) -> Merged {
 }
 
 /// What a further answer brings, given at `at`.
-pub fn merge(stored: &StoredCustomer, answer: &Customer, at: &str) -> Merged {
-    let missing = stored.missing_since.as_deref();
-    let at = at.max(&stored.synced_at).max(missing.unwrap_or_default());
+pub fn merge<'a>(stored: &StoredCustomer, answer: &Customer<'a>, at: &Rc<str>) -> Merged<'a> {
+    let missing = stored.missing_since.as_ref();
+    let at = at.max(&stored.synced_at);
+    let at = missing.map_or(at, |missing| at.max(missing));
     let sight = Sight { at, missing };
     let devices = merge_list(&stored.devices, &answer.devices, sight);
     let orders = merge_list(&stored.orders, &answer.orders, sight);
@@ -150,45 +152,46 @@ pub fn merge(stored: &StoredCustomer, answer: &Customer, at: &str) -> Merged {
         let kinds = (ChangeKind::OrderRemoved, ChangeKind::OrderAdded);
         changes.extend(list_changes(&stored.orders, &orders, kinds));
     }
-    Merged { at: at.to_owned(), row, devices, orders, changes }
+    Merged { at: Rc::clone(at), row, devices, orders, changes }
 }
 
 /// When the answer came, and since when the customer was missing before it.
 #[derive(Clone, Copy)]
 struct Sight<'a> {
-    at: &'a str,
-    missing: Option<&'a str>,
+    at: &'a Rc<str>,
+    missing: Option<&'a Rc<str>>,
 }
 
-fn merge_list(stored: &StoredList, answered: &Field<Vec<String>>, sight: Sight<'_>) -> MergedList {
+fn merge_list<'a>(
+    stored: &StoredList,
+    answered: &Field<Vec<Cow<'a, str>>>,
+    sight: Sight<'_>,
+) -> MergedList<'a> {
     let Field::Given(ids) = answered else {
         return MergedList { listed_at: stored.listed_at.clone(), ..MergedList::default() };
     };
     // A missing customer's intervals were closed then: that is the last look that did not hold it.
-    let after = match &stored.listed_at {
-        Some(listed_at) => Some(sight.missing.unwrap_or(listed_at)),
-        None => None,
-    };
-    let listed_at = Some(sight.at.to_owned());
+    let after = stored.listed_at.as_ref().map(|listed_at| sight.missing.unwrap_or(listed_at));
+    let listed_at = Some(Rc::clone(sight.at));
     if stored.open.iter().map(|(_, id)| id).eq(ids) {
         return MergedList { listed_at, ..MergedList::default() };
     }
-    let held: HashSet<&String> = stored.open.iter().map(|(_, id)| id).collect();
-    let listed: HashSet<&String> = ids.iter().collect();
-    let new = ids.iter().filter(|id| !held.contains(id));
+    let held: HashSet<&str> = stored.open.iter().map(|(_, id)| id.as_str()).collect();
+    let listed: HashSet<&str> = ids.iter().map(|id| &**id).collect();
+    let new = ids.iter().filter(|id| !held.contains(&***id));
     let open = new.zip(stored.next..).map(|(id, n)| NewInterval {
         n,
         id: id.clone(),
-        after: after.map(str::to_owned),
+        after: after.cloned(),
     });
-    let gone = stored.open.iter().filter(|(_, id)| !listed.contains(id));
+    let gone = stored.open.iter().filter(|(_, id)| !listed.contains(id.as_str()));
     MergedList { close: gone.map(|(n, _)| *n).collect(), open: open.collect(), listed_at }
 }
 
 /// The changes that a list tells of, once a list was seen: kinds for (gone, new).
 fn list_changes(
     stored: &StoredList,
-    merged: &MergedList,
+    merged: &MergedList<'_>,
     (gone, new): (ChangeKind, ChangeKind),
 ) -> Vec<Change> {
     if stored.listed_at.is_none() {
@@ -198,44 +201,41 @@ fn list_changes(
     let closed = stored.open.iter().filter(|(n, _)| closing.contains(n));
     let closed = closed.map(|(_, id)| Change { old: Some(id.clone()), ..Change::of(gone) });
     let opened = merged.open.iter();
-    let opened = opened.map(|one| Change { new: Some(one.id.clone()), ..Change::of(new) });
+    let opened = opened.map(|one| Change { new: Some(one.id.to_string()), ..Change::of(new) });
     closed.chain(opened).collect()
 }
 
-fn same_row(stored: &CustomerRow, answer: &Customer) -> bool {
-    let same = |stored: &Option<String>, answered: &Field<String>| {
+fn same_row(stored: &CustomerRow<'_>, answer: &Customer<'_>) -> bool {
+    let same = |stored: &Option<Cow<'_, str>>, answered: &Field<Cow<'_, str>>| {
         answered.given().is_none_or(|value| stored.as_ref() == Some(value))
     };
-    let same_value = |stored: &Option<String>, answered: Option<&String>| match (stored, answered) {
-        (_, None) => true,
-        (Some(stored), Some(answered)) => same_json(stored, answered),
-        (None, Some(_)) => false,
+    let same_value = |stored: &Option<Cow<'_, str>>, answered: Option<&str>| {
+        answered.is_none_or(|answered| stored.as_ref().is_some_and(|old| same_json(old, answered)))
     };
     same(&stored.organization_id, &answer.organization_id)
         && same(&stored.email, &answer.email)
         && same(&stored.name, &answer.name)
         && stored.phone == answer.phone
         && stored.address == answer.address
-        && same_value(&stored.metadata, answer.metadata.given())
+        && same_value(&stored.metadata, answer.metadata.given().copied())
         && answer
             .created_at
             .given()
             .is_none_or(|sent| stored.created_at.as_deref() == Some(time::converted(sent).as_str()))
-        && same_value(&stored.extra, answer.extra.as_ref())
+        && same_value(&stored.extra, answer.extra.as_deref())
 }
 
-fn updated_row(stored: &CustomerRow, answer: &Customer) -> CustomerRow {
-    let updated = |stored: &Option<String>, answered: &Field<String>| {
-        answered.given().or(stored.as_ref()).cloned()
+fn updated_row<'a>(stored: &CustomerRow<'_>, answer: &Customer<'a>) -> CustomerRow<'a> {
+    let updated = |stored: &Option<Cow<'_, str>>, answered: &Field<Cow<'a, str>>| {
+        answered.given().cloned().or_else(|| owned(stored))
     };
-    let metadata = match (&stored.metadata, answer.metadata.given()) {
-        (Some(stored), Some(answered)) if same_json(stored, answered) => Some(stored.clone()),
-        (_, Some(answered)) => Some(answered.clone()),
-        (stored, None) => stored.clone(),
+    let metadata = match (&stored.metadata, answer.metadata.given().copied()) {
+        (Some(stored), Some(answered)) if same_json(stored, answered) => None,
+        (_, answered) => answered.map(Cow::Borrowed),
     };
     let extra = match (&stored.extra, &answer.extra) {
         (Some(stored), Some(answered)) => Some(merge_extra(stored, answered)),
-        (stored, answered) => answered.as_ref().or(stored.as_ref()).cloned(),
+        (_, answered) => answered.clone(),
     };
     CustomerRow {
         organization_id: updated(&stored.organization_id, &answer.organization_id),
@@ -243,19 +243,23 @@ fn updated_row(stored: &CustomerRow, answer: &Customer) -> CustomerRow {
         name: updated(&stored.name, &answer.name),
         phone: answer.phone.clone(),
         address: answer.address.clone(),
-        metadata,
+        metadata: metadata.or_else(|| owned(&stored.metadata)),
         created_at: match answer.created_at.given() {
-            Some(sent) => Some(time::converted(sent)),
-            None => stored.created_at.clone(),
+            Some(sent) => Some(time::converted(sent).into()),
+            None => owned(&stored.created_at),
         },
-        extra,
+        extra: extra.map(Cow::Owned).or_else(|| owned(&stored.extra)),
     }
+}
+
+fn owned(stored: &Option<Cow<'_, str>>) -> Option<Cow<'static, str>> {
+    stored.as_deref().map(|text| Cow::Owned(text.to_owned()))
 }
 
 /// One change a field that differs; `extra` is none of them.
 fn field_changes<'a>(
-    old: &'a CustomerRow,
-    new: &'a CustomerRow,
+    old: &'a CustomerRow<'_>,
+    new: &'a CustomerRow<'_>,
 ) -> impl Iterator<Item = Change> + 'a {
     let fields = [
         ("organization_id", &old.organization_id, &new.organization_id),
@@ -269,8 +273,8 @@ fn field_changes<'a>(
     fields.into_iter().filter(|(_, old, new)| old != new).map(|(field, old, new)| Change {
         kind: ChangeKind::Updated,
         field: Some(field),
-        old: old.clone(),
-        new: new.clone(),
+        old: old.as_deref().map(str::to_owned),
+        new: new.as_deref().map(str::to_owned),
     })
 }
 
@@ -283,17 +287,25 @@ mod tests {
     const T1: &str = "2026-01-01T01:00:00.000Z";
     const T2: &str = "2026-01-01T02:00:00.000Z";
 
-    fn answer(fields: &str) -> Customer {
+    fn answer(fields: &str) -> Customer<'static> {
         let rest = if fields.is_empty() { String::new() } else { format!(",{fields}") };
-        Customer::from_json(format!(r#"{{"id":"c1"{rest}}}"#).as_bytes()).unwrap()
+        Customer::from_json(format!(r#"{{"id":"c1"{rest}}}"#).leak().as_bytes()).unwrap()
+    }
+
+    fn first(answer: &Customer<'static>, at: &str) -> Merged<'static> {
+        super::first(answer, &at.into())
+    }
+
+    fn merge(stored: &StoredCustomer, answer: &Customer<'static>, at: &str) -> Merged<'static> {
+        super::merge(stored, answer, &at.into())
     }
 
     /// The customer as it is stored once `merged` was written.
-    fn stored(before: Option<&StoredCustomer>, merged: &Merged) -> StoredCustomer {
-        let list = |before: Option<&StoredList>, merged: &MergedList| {
+    fn stored(before: Option<&StoredCustomer>, merged: &Merged<'static>) -> StoredCustomer {
+        let list = |before: Option<&StoredList>, merged: &MergedList<'_>| {
             let mut open = before.map(|list| list.open.clone()).unwrap_or_default();
             open.retain(|(n, _)| !merged.close.contains(n));
-            open.extend(merged.open.iter().map(|one| (one.n, one.id.clone())));
+            open.extend(merged.open.iter().map(|one| (one.n, one.id.to_string())));
             let next = before.map_or(0, |list| list.next) + merged.open.len() as i64;
             StoredList { listed_at: merged.listed_at.clone(), open, next }
         };
@@ -313,7 +325,7 @@ mod tests {
         stored(None, &first(&answer(fields), T0))
     }
 
-    fn told(merged: &Merged) -> Vec<(&'static str, Option<&str>, Option<&str>)> {
+    fn told<'a>(merged: &'a Merged<'_>) -> Vec<(&'static str, Option<&'a str>, Option<&'a str>)> {
         let of = |change: &Change| change.field.unwrap_or(change.kind.name());
         let changes = merged.changes.iter();
         changes.map(|one| (of(one), one.old.as_deref(), one.new.as_deref())).collect()
@@ -413,7 +425,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_makes_no_interval_end_before_it_begins() {
         let merged = merge(&seen(r#""devices":["d1"]"#), &answer(r#""devices":[]"#), "1999");
-        assert_eq!(merged.at, T0);
+        assert_eq!(&*merged.at, T0);
     }
 
     #[test]

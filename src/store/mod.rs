@@ -8,6 +8,7 @@ pub mod merge;
 pub mod runs;
 pub mod writer;
 
+use crate::customer::BrokenCustomer;
 use crate::terminal::{escaped, shown};
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
@@ -19,7 +20,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The migrations, in order; see `migrations/README.md`.
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../migrations/0001_store.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("../../migrations/0001_store.sql")),
+    M::up(include_str!("../../migrations/0002_unchanged.sql")),
+];
 
 /// Set by the first migration; tells a store from any other database.
 const APPLICATION_ID: i64 = 1_414_353_753;
@@ -28,8 +32,9 @@ const APPLICATION_ID: i64 = 1_414_353_753;
 /// short enough for a scheduler to hear of trouble.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pages held in memory, in KiB: the text indexes of some 100,000 customers.
-const PAGE_CACHE_KIB: i64 = 16 * 1024;
+/// Pages held in memory, in KiB: what a commit touches. Where it writes in the order of the indexes,
+/// more brings nothing.
+const PAGE_CACHE_KIB: i64 = 8 * 1024;
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +89,11 @@ pub enum StoreError {
         "The store is damaged ({0}): another program or the disk has spoilt its file. Put a backup in its place, or move it away with its -wal file and sync anew."
     )]
     Damaged(rusqlite::Error),
+    /// A body that was understood before is not any more.
+    #[error(
+        "An answer cannot be read a second time ({0}). Please report it; what was committed is whole."
+    )]
+    Answer(#[from] BrokenCustomer),
     /// Anything else that SQLite says.
     #[error("The store cannot be used: {0}. What was committed is whole.")]
     Sqlite(rusqlite::Error),
@@ -392,6 +402,33 @@ mod tests {
         let path = folder.path().join("s.db");
         let _first = Store::open(&path).unwrap();
         assert!(matches!(Store::open(&path), Err(StoreError::Held(_))));
+    }
+
+    #[test]
+    fn a_store_of_the_first_layout_goes_on_where_it_was() {
+        let folder = folder();
+        let path = folder.path().join("s.db");
+        let mut first = Connection::open(&path).unwrap();
+        Migrations::from_slice(&MIGRATIONS[..1]).to_latest(&mut first).unwrap();
+        first
+            .execute_batch(
+                "INSERT INTO customers (id, first_seen_at, changed_at, synced_at, request)
+                 VALUES ('c', 'a', 'a', 'a', 1);
+                 INSERT INTO plan_items (run_id, position, email_key, row, input, outcome)
+                 VALUES (1, 0, 7, 2, 'A@x', 'found'), (1, 2, 8, 3, NULL, NULL);",
+            )
+            .unwrap();
+        drop(first);
+        let store = Store::open(&path).unwrap().connection;
+        let item = |position| {
+            let select =
+                "SELECT email_key || ' ' || row || ' ' || coalesce(input, '-') || ' ' || settled
+                 FROM plan_items WHERE run_id = 1 AND position = ?1";
+            store.query_row(select, [position], |row| row.get::<_, String>(0)).unwrap()
+        };
+        assert_eq!([item(0), item(2)], ["7 2 A@x 1", "8 3 - 0"]);
+        let customer = "SELECT id FROM customers WHERE answer_digest IS NULL";
+        assert_eq!(store.query_row(customer, [], |row| row.get::<_, String>(0)).unwrap(), "c");
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, Store
     let select = "SELECT latencies FROM run_states WHERE run_id = ?1";
     let latencies: Vec<u8> = store.query_row(select, [run.run_id], |row| row.get(0))?;
     let http = &run.http;
-    Ok(HttpTally::go_on(http.requests, http.retries, http.statuses.clone(), &latencies))
+    Ok(HttpTally::go_on(http.requests, http.retries, &http.statuses, &latencies))
 }
 
 /// The rows that the last run of `source` before `run` read.

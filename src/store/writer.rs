@@ -1,26 +1,25 @@
 //! The one writer: takes settled emails off the channel and commits them in batches.
 
-use crate::customer::{Customer, Field};
-use crate::email::Email;
+use crate::customer::{Customer, CustomerBody, Field};
 use crate::outcome::{Outcome, Settled};
 use crate::run::{HttpReport, RunReport};
 use crate::stop::{StopReason, StopSwitch};
-use crate::store::customers::{Answered, upsert};
+use crate::store::customers::{Answered, Customers};
 use crate::store::emails;
 use crate::store::ending::{self, KeyJudge, Missing};
 use crate::store::{Store, StoreError, runs};
 use crate::tally::HttpTally;
 use crate::time;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
-/// A commit holds at most this many emails. Of 100,000 new customers, each page of a text index is
-/// written the less often the more of them share a commit: 4,000 took a quarter less time than
-/// 1,000, and 8,000 no less than that.
-pub const BATCH_EMAILS: usize = 4000;
+/// A commit holds about this many emails. Each page of a text index is written the less often the
+/// more of them share a commit, but they are held in memory for it.
+pub const BATCH_EMAILS: usize = 2000;
 
 /// A commit waits at most this long for more, so that a reader sees a slow run move and a killed
 /// one loses little.
@@ -69,7 +68,7 @@ pub struct WriterSettings {
 pub fn start(
     store: Store,
     live: Arc<Live>,
-    settled: Receiver<Settled>,
+    settled: Receiver<Vec<Settled>>,
     stop: StopSwitch,
     settings: WriterSettings,
 ) -> std::io::Result<JoinHandle<Result<(Store, RunReport), StoreError>>> {
@@ -86,8 +85,8 @@ pub fn start(
         };
         let mut inbox = Inbox { settled, timer };
         let mut store = store;
-        while let Some(first) = inbox.settled.blocking_recv() {
-            desk.commit_batch(&mut store, first, &mut inbox)?;
+        while let Some(batch) = inbox.batch() {
+            desk.commit_batch(&mut store, &batch)?;
         }
         desk.end(&mut store)?;
         Ok((store, desk.run))
@@ -96,13 +95,25 @@ pub fn start(
 
 /// The channel, with a clock to wait on it for a while.
 struct Inbox {
-    settled: Receiver<Settled>,
+    settled: Receiver<Vec<Settled>>,
     timer: tokio::runtime::Runtime,
 }
 
 impl Inbox {
-    /// The next email, if one comes before `until`.
-    fn next(&mut self, until: Instant) -> Option<Settled> {
+    /// The emails of the next commit; `None` when no more come.
+    fn batch(&mut self) -> Option<Vec<Settled>> {
+        let mut batch = self.settled.blocking_recv()?;
+        let until = time::instant() + BATCH_TIME;
+        while batch.len() < BATCH_EMAILS
+            && let Some(more) = self.next(until)
+        {
+            batch.extend(more);
+        }
+        Some(batch)
+    }
+
+    /// The next emails, if some come before `until`.
+    fn next(&mut self, until: Instant) -> Option<Vec<Settled>> {
         match self.settled.try_recv() {
             Ok(settled) => Some(settled),
             Err(TryRecvError::Disconnected) => None,
@@ -126,41 +137,38 @@ struct Desk {
 }
 
 impl Desk {
-    fn commit_batch(
-        &mut self,
-        store: &mut Store,
-        first: Settled,
-        inbox: &mut Inbox,
-    ) -> Result<(), StoreError> {
-        let until = time::instant() + BATCH_TIME;
-        let batch = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut next = Some(first);
-        let mut taken = 0;
-        while let Some(settled) = next {
-            self.write(&batch, &settled)?;
-            taken += 1;
-            next = if taken < BATCH_EMAILS { inbox.next(until) } else { None };
+    fn commit_batch(&mut self, store: &mut Store, batch: &[Settled]) -> Result<(), StoreError> {
+        let commit = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut customers = Customers::new(&commit, self.run.run_id);
+        for settled in batch {
+            self.write(&commit, &mut customers, settled)?;
         }
-        self.judge.save(&batch, self.run.run_id)?;
-        self.save_run(&batch)?;
-        batch.commit()?;
+        customers.finish()?;
+        drop(customers);
+        self.judge.save(&commit, self.run.run_id)?;
+        self.save_run(&commit)?;
+        commit.commit()?;
         self.publish();
         Ok(())
     }
 
     /// Writes one email's outcome, unless the run is to leave nothing more behind.
-    fn write(&mut self, store: &Connection, settled: &Settled) -> Result<(), StoreError> {
+    fn write<'a>(
+        &mut self,
+        store: &Connection,
+        customers: &mut Customers<'a>,
+        settled: &'a Settled,
+    ) -> Result<(), StoreError> {
         if self.stop.reason().is_some_and(|reason| reason.distrusts_answers()) {
             return Ok(());
         }
-        let at = time::text(settled.at);
+        let at = Rc::from(time::text(settled.at));
         let mut leads_to = None;
-        if let Outcome::Found(customer) = &settled.outcome {
-            if let Some(theirs) = self.other_organization(store, customer)? {
-                self.stop.stop(theirs);
+        if let Outcome::Found(body) = &settled.outcome {
+            leads_to = self.write_customer(store, customers, (settled, body, &at))?;
+            if leads_to.is_none() {
                 return Ok(());
             }
-            leads_to = Some(self.write_customer(store, settled, (customer, &at))?);
         }
         emails::settle(store, self.run.run_id, settled, (leads_to, &at))?;
         self.run.counts.settle(settled.outcome.kind());
@@ -168,22 +176,38 @@ impl Desk {
         Ok(())
     }
 
-    fn write_customer(
+    /// The key of the customer that was answered; `None` if it is another organization's, which
+    /// stops the run.
+    fn write_customer<'a>(
         &mut self,
         store: &Connection,
-        settled: &Settled,
-        (customer, at): (&Customer, &str),
-    ) -> Result<i64, StoreError> {
-        let answered = Answered { run_id: self.run.run_id, request: settled.request, at };
-        let (key, changes) = upsert(store, customer, answered)?;
-        for change in changes {
-            self.run.changes.add(change.kind, 1);
-        }
-        let own = customer.email.given().and_then(|email| Email::parse(email).ok());
-        if own.is_some_and(|own| own.as_str() != settled.planned.email) {
+        customers: &mut Customers<'a>,
+        (settled, body, at): (&Settled, &'a CustomerBody, &Rc<str>),
+    ) -> Result<Option<i64>, StoreError> {
+        let answered = Answered { request: settled.request, at };
+        let confirmed = match settled.planned.led_to {
+            Some(key) => customers.confirm(key, body, answered)?.then_some(key),
+            None => None,
+        };
+        let key = match confirmed {
+            Some(key) => key,
+            None => {
+                let customer = body.customer()?;
+                if let Some(theirs) = self.other_organization(store, &customer)? {
+                    self.stop.stop(theirs);
+                    return Ok(None);
+                }
+                let (key, changes) = customers.upsert(&customer, body.digest(), answered)?;
+                for change in changes {
+                    self.run.changes.add(change.kind, 1);
+                }
+                key
+            }
+        };
+        if body.email().is_some_and(|own| own.as_str() != settled.planned.email) {
             self.run.other_email += 1;
         }
-        Ok(key)
+        Ok(Some(key))
     }
 
     /// Watches over the key: emails that led to a customer should go on to.
@@ -203,20 +227,20 @@ impl Desk {
     fn other_organization(
         &mut self,
         store: &Connection,
-        customer: &Customer,
+        customer: &Customer<'_>,
     ) -> Result<Option<StopReason>, StoreError> {
         let Field::Given(theirs) = &customer.organization_id else {
             return Ok(None);
         };
         match &self.settings.organization {
-            Some(ours) if ours == theirs => Ok(None),
+            Some(ours) if *ours == **theirs => Ok(None),
             Some(ours) => {
-                let (ours, theirs) = (ours.clone(), theirs.clone());
+                let (ours, theirs) = (ours.clone(), theirs.to_string());
                 Ok(Some(StopReason::OtherOrganization { ours, theirs }))
             }
             None => {
                 set_organization(store, theirs)?;
-                self.settings.organization = Some(theirs.clone());
+                self.settings.organization = Some(theirs.to_string());
                 Ok(None)
             }
         }

@@ -122,7 +122,10 @@ fn answers_of_any_bytes() {
         prop_assert_eq!(is_json_object(&body), !no_object);
         if let Ok(customer) = &parsed {
             prop_assert!(!customer.id.is_empty());
-            for json in [customer.metadata.given(), customer.extra.as_ref()].into_iter().flatten() {
+            for json in [customer.metadata.given().copied(), customer.extra.as_deref()]
+                .into_iter()
+                .flatten()
+            {
                 prop_assert!(is_json_object(json.as_bytes()), "{}", json);
                 prop_assert!(same_json(json, json));
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jiff::Timestamp;
-use telemetron_sync::customer::Customer;
+use telemetron_sync::customer::CustomerBody;
 use telemetron_sync::lookup::scheduler::Scheduler;
 use telemetron_sync::lookup::settings::{Adapting, LookupSettings};
 use telemetron_sync::lookup::step::{KeyReread, Step, Ticket};
@@ -55,7 +55,7 @@ impl Simulated {
         *times += 1;
         let latency = Duration::from_millis(self.chance.u64(1..200));
         if *times > self.faults_until || self.chance.f64() > self.share {
-            let customer = Customer::from_json(br#"{"id":"c"}"#).expect("a customer");
+            let customer = CustomerBody::new(br#"{"id":"c"}"#).expect("a customer");
             let answer = Answer::Found(Box::new(customer));
             return Attempt { answer, status: Some(200), retry_after: None, latency };
         }

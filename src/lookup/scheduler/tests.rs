@@ -1,5 +1,5 @@
 use super::*;
-use crate::customer::Customer;
+use crate::customer::CustomerBody;
 use crate::lookup::settings::Adapting;
 use crate::lookup::step::KeyReread;
 use crate::time;
@@ -113,7 +113,7 @@ fn attempt(status: u16, answer: Answer) -> Attempt {
 }
 
 fn found() -> Attempt {
-    let customer = Customer::from_json(br#"{"id":"c"}"#).unwrap();
+    let customer = CustomerBody::new(br#"{"id":"c"}"#).unwrap();
     attempt(200, Answer::Found(Box::new(customer)))
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::lookup::round::{Effect, Round, Summary};
+use crate::lookup::round::{Effect, JUDGED_FROM, Round, Summary};
 use crate::lookup::settings::Adapting;
 
 /// The limit to start from: a few, so that a small API is not met by a blast.
@@ -38,7 +38,7 @@ const REFUSED_SHARE: f64 = 0.02;
 const BEYOND_CHANCE: f64 = 3.0;
 
 /// One refusal in a round may have any cause.
-const REFUSED_MOST: u32 = 1;
+const REFUSED_MOST: f64 = 1.0;
 
 /// A look with less than this part of the latency proves that our load made it slow: at half the
 /// load a queue makes it half as long.
@@ -81,6 +81,8 @@ pub(super) struct Limit {
     round: Round,
     /// The latency without load, in seconds.
     unloaded: Option<f64>,
+    /// From how many answers that is known: a guess, if they are few.
+    unloaded_from: usize,
     /// The share of refusals that has nothing to do with our load.
     usual_refusals: f64,
     /// The limit that met refusals.
@@ -119,6 +121,7 @@ impl Limit {
             phase: Phase::SlowStart,
             round: Round::new(0, limit),
             unloaded: None,
+            unloaded_from: 0,
             usual_refusals: 0.0,
             wall: None,
             rounds_held: 0,
@@ -144,11 +147,7 @@ impl Limit {
             return;
         }
         self.round.add(effect, request);
-        let attempts = match self.phase {
-            Phase::Look { sign: Sign::Refusals, .. } => self.limit.max(LOOK_ATTEMPTS),
-            Phase::Look { .. } | Phase::SlowStart | Phase::Steady => self.limit,
-        };
-        let Some(summary) = self.round.summary(attempts) else {
+        let Some(summary) = self.round.summary(self.needed()) else {
             return;
         };
         let before = self.limit;
@@ -156,6 +155,17 @@ impl Limit {
         self.limit = limit;
         let settling = if limit == before { 0 } else { limit };
         self.round = Round::new(next_request, settling);
+    }
+
+    /// The attempts that a round is judged by.
+    fn needed(&self) -> usize {
+        match self.phase {
+            Phase::Look { sign: Sign::Refusals, .. } => self.limit.max(LOOK_ATTEMPTS),
+            // A wrong guess is put right by the next look; waiting for a better one would hold up
+            // every run at its start.
+            Phase::SlowStart if self.limit < self.ceiling => self.limit,
+            Phase::Look { .. } | Phase::SlowStart | Phase::Steady => self.limit.max(JUDGED_FROM),
+        }
     }
 
     /// Begins anew after an outage; what is known of the API's latency stays known.
@@ -174,7 +184,8 @@ impl Limit {
             self.phase = Phase::Steady;
             return self.looked(from, (before, round), sign);
         }
-        self.note_unloaded(&round);
+        self.note_unloaded(&round, sign);
+        self.note_refusals(&round);
         match sign {
             Sign::Refusals | Sign::Slow => self.look(round, sign),
             Sign::Busy => {
@@ -191,9 +202,9 @@ impl Limit {
     }
 
     fn sign(&self, round: &Summary) -> Sign {
-        let usual = self.usual_refusals * f64::from(round.attempts);
-        let most = (usual + BEYOND_CHANCE * usual.sqrt()).max(f64::from(REFUSED_MOST));
-        if f64::from(round.refused) > most && round.refused_share() > REFUSED_SHARE {
+        let usual = self.usual_refusals * round.attempts as f64;
+        let most = (usual + BEYOND_CHANCE * usual.sqrt()).max(REFUSED_MOST);
+        if round.refused as f64 > most && round.refused_share() > REFUSED_SHARE {
             return Sign::Refusals;
         }
         match self.unloaded {
@@ -203,12 +214,21 @@ impl Limit {
         }
     }
 
-    fn note_unloaded(&mut self, round: &Summary) {
-        if let Some(mean) = round.mean
-            && self.unloaded.is_none_or(|unloaded| round.surely_under(unloaded))
-        {
-            self.unloaded = Some(mean);
+    fn note_unloaded(&mut self, round: &Summary, sign: Sign) {
+        let Some(mean) = round.mean else {
+            return;
+        };
+        let is_guess = self.unloaded_from < JUDGED_FROM;
+        let is_better_guess = is_guess && sign == Sign::None && round.timed > self.unloaded_from;
+        if is_better_guess || self.unloaded.is_none_or(|known| round.surely_under(known)) {
+            // A guess that is too low would make every later round look slow.
+            let is_few = round.timed < JUDGED_FROM;
+            self.unloaded = Some(if is_few { round.at_most(mean) } else { mean });
+            self.unloaded_from = round.timed;
         }
+    }
+
+    fn note_refusals(&mut self, round: &Summary) {
         if round.refused_share() < self.usual_refusals {
             self.usual_refusals =
                 (self.usual_refusals * (1.0 - FORGETTING)).max(round.refused_share());
@@ -242,6 +262,7 @@ impl Limit {
                 };
                 if !ours {
                     self.unloaded = at_half.mean;
+                    self.unloaded_from = at_half.timed;
                     return from;
                 }
                 match self.sign(&at_half) {

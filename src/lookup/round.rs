@@ -6,7 +6,7 @@ use crate::outcome::{Answer, Attempt, FailureCode};
 use std::time::Duration;
 
 /// The least attempts that a round is judged by: the mean of fewer jittery latencies is a guess.
-const JUDGED_FROM: u32 = 16;
+pub(super) const JUDGED_FROM: usize = 16;
 
 /// Two standard errors: a difference that 1 round in 40 shows by chance.
 const SURE: f64 = 2.0;
@@ -70,9 +70,9 @@ pub(super) struct Round {
     first: i64,
     /// Earlier requests may have had to make a connection first: their latency tells nothing.
     first_timed: i64,
-    attempts: u32,
-    refused: u32,
-    timed: u32,
+    attempts: usize,
+    refused: usize,
+    timed: usize,
     sum: f64,
     squares: f64,
     /// Whether as many were in flight as may be.
@@ -111,16 +111,16 @@ impl Round {
         }
     }
 
-    /// The round, once it is over: when as many attempts as may be in flight have told something.
-    pub(super) fn summary(&self, limit: usize) -> Option<Summary> {
-        let needed = u32::try_from(limit).unwrap_or(u32::MAX).max(JUDGED_FROM);
+    /// The round, once it is over: when so many attempts have told something.
+    pub(super) fn summary(&self, needed: usize) -> Option<Summary> {
         (self.timed + self.refused >= needed).then(|| {
-            let timed = f64::from(self.timed);
-            let mean = (self.timed >= JUDGED_FROM).then(|| self.sum / timed);
+            let timed = self.timed as f64;
+            let mean = (self.timed >= needed.min(JUDGED_FROM)).then(|| self.sum / timed);
             let variance = mean.map_or(0.0, |mean| (self.squares / timed - mean * mean).max(0.0));
             Summary {
                 mean,
                 error: (variance / timed.max(1.0)).sqrt(),
+                timed: self.timed,
                 refused: self.refused,
                 attempts: self.attempts,
                 reached: self.reached,
@@ -136,19 +136,26 @@ pub(super) struct Summary {
     pub(super) mean: Option<f64>,
     /// The standard error of the mean.
     error: f64,
-    pub(super) refused: u32,
-    pub(super) attempts: u32,
+    /// The answers whose latency tells something.
+    pub(super) timed: usize,
+    pub(super) refused: usize,
+    pub(super) attempts: usize,
     pub(super) reached: bool,
 }
 
 impl Summary {
     pub(super) fn refused_share(&self) -> f64 {
-        f64::from(self.refused) / f64::from(self.attempts.max(1))
+        self.refused as f64 / self.attempts.max(1) as f64
     }
 
     /// Whether answers took longer than this, beyond chance.
     pub(super) fn surely_over(&self, seconds: f64) -> bool {
         self.mean.is_some_and(|mean| mean - SURE * self.error > seconds)
+    }
+
+    /// What the mean is at most, but for chance.
+    pub(super) fn at_most(&self, mean: f64) -> f64 {
+        mean + SURE * self.error
     }
 
     /// Whether answers were faster than this, beyond chance.
@@ -165,12 +172,12 @@ mod tests {
     fn a_difference_is_sure_beyond_its_standard_errors() {
         let mut round = Round::new(0, 0);
         for request in 0..16 {
-            assert!(round.summary(1).is_none());
+            assert!(round.summary(16).is_none());
             let seconds = if request % 2 == 0 { 0.05 } else { 0.15 };
             round.add(Effect::Answered(seconds), request);
         }
         // A mean of 100 ms with a standard error of 12.5.
-        let summary = round.summary(1).unwrap();
+        let summary = round.summary(16).unwrap();
         assert!(summary.surely_over(0.074) && !summary.surely_over(0.076));
         assert!(summary.surely_under(0.138) && !summary.surely_under(0.137));
     }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_timer::Delay;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -205,7 +206,8 @@ impl Desk {
             }
         };
         if !reply.delay.is_zero() {
-            tokio::time::sleep(reply.delay).await;
+            // The runtime's own timer counts in whole milliseconds, and is one or two late.
+            Delay::new(reply.delay).await;
         }
         self.deliver(reply, reset).await
     }

@@ -81,7 +81,7 @@ pub fn build<E>(
     settings: &PlanSettings,
     stop: &StopSwitch,
 ) -> Result<PlanSummary, PlanError<E>> {
-    store.execute_batch(include_str!("sql/candidates.sql"))?;
+    store.execute_batch(include_str!("sql/known.sql"))?;
     drop_older_plans(store, settings)?;
     let mut desk = Desk::new(store, settings)?;
     for row in rows {
@@ -90,17 +90,17 @@ pub fn build<E>(
         }
         desk.take(row.map_err(PlanError::Source)?)?;
     }
-    let mut summary = desk.summary;
+    let mut summary = std::mem::take(&mut desk.summary);
     if let Some(first) = summary.invalid.iter().min_by_key(|invalid| invalid.first)
         && summary.counts.invalid == summary.counts.rows
     {
         let (first, reason) = (first.first, first.reason);
         return Err(PlanError::NoEmail { rows: summary.counts.rows, first, reason });
     }
-    let planned = put_in_order(store, settings.run_id)?;
+    let planned = desk.never_asked + plan_asked_before(store, settings.run_id)?;
     summary.counts.planned = planned;
     summary.counts.pending = planned;
-    store.execute_batch("DROP TABLE temp.candidates")?;
+    store.execute_batch("DROP TABLE temp.known")?;
     Ok(summary)
 }
 
@@ -121,29 +121,52 @@ struct Desk<'a> {
     run_id: i64,
     fresh_since: Option<String>,
     now: String,
+    /// Emails with a greater key were met in this plan for the first time.
+    last_known_key: i64,
+    /// How the last email was found, which most likely is how the next one is.
+    last: Found,
+    /// How many emails were never asked.
+    never_asked: u64,
     add_email: Statement<'a>,
     find_email: Statement<'a>,
-    add_candidate: Statement<'a>,
+    add_known: Statement<'a>,
+    add_item: Statement<'a>,
     add_reject: Statement<'a>,
     store: &'a Connection,
     summary: PlanSummary,
 }
 
+/// Whether an email stood in the store before its row came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    New,
+    Known,
+}
+
+/// Puts an email into a plan.
+const ADD_ITEM: &str = "INSERT INTO plan_items (run_id, position, email_key, row, input)
+     VALUES (?1, ?2, ?3, ?4, ?5)";
+
 impl<'a> Desk<'a> {
     fn new(store: &'a Connection, settings: &PlanSettings) -> rusqlite::Result<Self> {
         let age = |age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
         let since = |age| settings.now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        let last_key = "SELECT coalesce(max(key), 0) FROM emails";
         Ok(Self {
             run_id: settings.run_id,
             fresh_since: settings.max_age.map(|max| time::text(since(age(max)))),
             now: time::text(settings.now),
+            last_known_key: store.query_row(last_key, [], |row| row.get(0))?,
+            last: Found::New,
+            never_asked: 0,
             add_email: store.prepare("INSERT OR IGNORE INTO emails (email) VALUES (?1)")?,
             find_email: store
                 .prepare("SELECT key, looked_up_at, answered_at FROM emails WHERE email = ?1")?,
-            add_candidate: store.prepare(
-                "INSERT OR IGNORE INTO temp.candidates (email_key, row, input, asked_at, fresh)
+            add_known: store.prepare(
+                "INSERT OR IGNORE INTO temp.known (email_key, row, input, asked_at, fresh)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )?,
+            add_item: store.prepare(ADD_ITEM)?,
             add_reject: store.prepare(
                 "INSERT INTO rejects (run_id, row, input, code, reason, attempts)
                  VALUES (?1, ?2, ?3, ?4, ?5, 0)",
@@ -176,21 +199,62 @@ impl<'a> Desk<'a> {
     }
 
     fn plan(&mut self, email: &Email, row: &InputRow) -> rusqlite::Result<()> {
-        let known = if self.add_email.execute([email.as_str()])? == 1 {
-            Known { key: self.store.last_insert_rowid(), asked_at: None, answered_at: None }
-        } else {
-            self.find_email.query_row([email.as_str()], |row| {
-                Ok(Known { key: row.get(0)?, asked_at: row.get(1)?, answered_at: row.get(2)? })
-            })?
+        let input = (row.text != email.as_str()).then_some(row.text.as_str());
+        let Some(known) = self.meet(email)? else {
+            let key = self.store.last_insert_rowid();
+            return self.plan_never_asked(key, row.row, input);
         };
         let fresh = self.is_fresh(known.answered_at.as_deref());
-        let input = (row.text != email.as_str()).then_some(&row.text);
-        let candidate = (known.key, row.row as i64, input, known.asked_at, fresh);
-        if self.add_candidate.execute(candidate)? == 0 {
+        if known.key > self.last_known_key || !self.add_known(&known, row.row, input, fresh)? {
             self.summary.counts.duplicate += 1;
         } else if fresh {
             self.summary.counts.fresh += 1;
+        } else if known.asked_at.is_none() {
+            self.plan_never_asked(known.key, row.row, input)?;
         }
+        Ok(())
+    }
+
+    /// Whether the email stands in no earlier row.
+    fn add_known(
+        &mut self,
+        known: &Known,
+        row: u64,
+        input: Option<&str>,
+        fresh: bool,
+    ) -> rusqlite::Result<bool> {
+        let added =
+            self.add_known.execute((known.key, row as i64, input, &known.asked_at, fresh))?;
+        Ok(added == 1)
+    }
+
+    /// What is known of the email; `None` if nothing was, and now it is in the store. Both ways to
+    /// find out walk the same index, so the one that is likely to be enough is tried first.
+    fn meet(&mut self, email: &Email) -> rusqlite::Result<Option<Known>> {
+        if self.last == Found::New && self.add_email.execute([email.as_str()])? == 1 {
+            return Ok(None);
+        }
+        let known = self.find_email.query_row([email.as_str()], |row| {
+            Ok(Known { key: row.get(0)?, asked_at: row.get(1)?, answered_at: row.get(2)? })
+        });
+        let known = known.optional()?;
+        self.last = if known.is_some() { Found::Known } else { Found::New };
+        if known.is_none() {
+            self.add_email.execute([email.as_str()])?;
+        }
+        Ok(known)
+    }
+
+    /// The emails never asked take the even positions, as they stand in the source.
+    fn plan_never_asked(
+        &mut self,
+        key: i64,
+        row: u64,
+        input: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let position = self.never_asked as i64 * 2;
+        self.add_item.execute((self.run_id, position, key, row as i64, input))?;
+        self.never_asked += 1;
         Ok(())
     }
 
@@ -210,32 +274,23 @@ struct Known {
     answered_at: Option<String>,
 }
 
-/// Two queues, served in turn while both last: the emails never asked, as they stand in the
-/// source, take the even positions; those asked before, longest ago first, the odd ones.
-fn put_in_order(store: &Connection, run_id: i64) -> rusqlite::Result<u64> {
-    let never_asked = "SELECT email_key, row, input FROM temp.candidates
-         WHERE asked_at IS NULL AND NOT fresh ORDER BY row";
-    let asked_before = "SELECT email_key, row, input FROM temp.candidates
-         WHERE asked_at IS NOT NULL AND NOT fresh ORDER BY asked_at, row";
-    let mut insert = store.prepare(
-        "INSERT INTO plan_items (run_id, position, email_key, row, input)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+/// The emails asked before take the odd positions, longest ago first: so the two queues are served
+/// in turn while both last. Returns how many they are.
+fn plan_asked_before(store: &Connection, run_id: i64) -> rusqlite::Result<u64> {
+    let mut select = store.prepare(
+        "SELECT email_key, row, input FROM temp.known
+         WHERE asked_at IS NOT NULL AND NOT fresh ORDER BY asked_at, row",
     )?;
-    let mut planned = 0;
-    for (queue, first) in [(never_asked, 0), (asked_before, 1)] {
-        let mut select = store.prepare(queue)?;
-        let mut rows = select.query([])?;
-        let mut position = first;
-        while let Some(row) = rows.next()? {
-            let key: i64 = row.get(0)?;
-            let line: i64 = row.get(1)?;
-            let input = row.get_ref(2)?;
-            insert.execute((run_id, position, key, line, ToSqlOutput::Borrowed(input)))?;
-            position += 2;
-            planned += 1;
-        }
+    let mut insert = store.prepare(ADD_ITEM)?;
+    let mut rows = select.query([])?;
+    let mut planned: i64 = 0;
+    while let Some(row) = rows.next()? {
+        let (key, line): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let input = ToSqlOutput::Borrowed(row.get_ref(2)?);
+        insert.execute((run_id, planned * 2 + 1, key, line, input))?;
+        planned += 1;
     }
-    Ok(planned)
+    Ok(planned.unsigned_abs())
 }
 
 /// The emails whose last lookup failed or was rejected, as rows.

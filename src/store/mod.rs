@@ -414,6 +414,8 @@ mod tests {
             .execute_batch(
                 "INSERT INTO customers (id, first_seen_at, changed_at, synced_at, request)
                  VALUES ('c', 'a', 'a', 'a', 1);
+                 INSERT INTO emails (key, email, outcome, status, attempts, customer_key)
+                 VALUES (7, 'a@x', 'found', 200, 1, 1), (8, 'b@x', NULL, NULL, 0, NULL);
                  INSERT INTO plan_items (run_id, position, email_key, row, input, outcome)
                  VALUES (1, 0, 7, 2, 'A@x', 'found'), (1, 2, 8, 3, NULL, NULL);",
             )
@@ -429,6 +431,14 @@ mod tests {
         assert_eq!([item(0), item(2)], ["7 2 A@x 1", "8 3 - 0"]);
         let customer = "SELECT id FROM customers WHERE answer_digest IS NULL";
         assert_eq!(store.query_row(customer, [], |row| row.get::<_, String>(0)).unwrap(), "c");
+        let lookups = "SELECT group_concat(email || coalesce(outcome || status || customer_id, ''))
+             FROM lookups";
+        let lookups = store.query_row(lookups, [], |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(lookups, "a@xfound200c,b@x");
+        store.execute("UPDATE emails SET outcome = 'lost'", []).unwrap_err();
+        store.execute("DELETE FROM customers", []).unwrap();
+        let led = "SELECT count(*) FROM emails WHERE customer_key IS NOT NULL";
+        assert_eq!(store.query_row(led, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     }
 
     #[test]

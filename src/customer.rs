@@ -80,6 +80,11 @@ impl CustomerBody {
         Customer::from_json(&self.json)
     }
 
+    /// Its length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
     /// What tells this body from all others.
     pub fn digest(&self) -> &Digest {
         &self.digest

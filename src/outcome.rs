@@ -159,6 +159,17 @@ pub struct Settled {
     pub at: Timestamp,
 }
 
+impl Settled {
+    /// About what it takes in memory, in bytes, while it waits to be written: the body of an answer
+    /// can have any size.
+    pub fn bytes(&self) -> usize {
+        match &self.outcome {
+            Outcome::Found(body) => body.bytes(),
+            Outcome::NotFound | Outcome::Rejected(_) | Outcome::Failed { .. } => 0,
+        }
+    }
+}
+
 /// What became of an email.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

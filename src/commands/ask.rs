@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
 /// Settled emails that wait for the writer: as many as it commits at once, so that the lookups go on
-/// while it writes, at some 800 bytes each.
+/// while it writes, at some 800 bytes each. Large answers come in smaller handfuls.
 const CHANNEL: usize = BATCH_EMAILS / HANDFUL;
 
 /// What asking needs besides a plan.

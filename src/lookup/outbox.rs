@@ -10,6 +10,9 @@ use tokio::sync::mpsc::Sender;
 /// So many are handed over at once.
 pub const HANDFUL: usize = 64;
 
+/// Fewer, if their answers are large: what waits for the writer is bounded in bytes, too.
+const HANDFUL_BYTES: usize = 64 * 1024;
+
 /// None is held for longer: a fraction of the time that the writer waits for more.
 const HELD: Duration = Duration::from_millis(20);
 
@@ -22,17 +25,19 @@ pub(super) struct WriterGone;
 pub(super) struct Outbox {
     writer: Sender<Vec<Settled>>,
     held: Vec<Settled>,
+    held_bytes: usize,
     due: Option<Instant>,
 }
 
 impl Outbox {
     pub(super) fn new(writer: Sender<Vec<Settled>>) -> Self {
-        Self { writer, held: Vec::with_capacity(HANDFUL), due: None }
+        Self { writer, held: Vec::with_capacity(HANDFUL), held_bytes: 0, due: None }
     }
 
     /// Takes an email that was settled at `now`.
     pub(super) fn put(&mut self, settled: Settled, now: Instant) {
         self.due.get_or_insert(now + HELD);
+        self.held_bytes += settled.bytes();
         self.held.push(settled);
     }
 
@@ -43,16 +48,57 @@ impl Outbox {
 
     /// Whether it is time at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.held.len() >= HANDFUL || self.due.is_some_and(|due| due <= now)
+        self.held.len() >= HANDFUL
+            || self.held_bytes >= HANDFUL_BYTES
+            || self.due.is_some_and(|due| due <= now)
     }
 
     /// Hands all over; waits while the writer has too many.
     pub(super) async fn hand_over(&mut self) -> Result<(), WriterGone> {
         self.due = None;
+        self.held_bytes = 0;
         if self.held.is_empty() {
             return Ok(());
         }
         let handful = std::mem::replace(&mut self.held, Vec::with_capacity(HANDFUL));
         self.writer.send(handful).await.map_err(|_| WriterGone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::customer::CustomerBody;
+    use crate::outcome::{Outcome, PlannedEmail};
+    use crate::time;
+    use tokio::sync::mpsc;
+
+    fn settled(outcome: Outcome) -> Settled {
+        let planned = PlannedEmail { position: 0, key: 1, email: "a@x".into(), led_to: None };
+        Settled { planned, outcome, status: None, attempts: 1, request: 1, at: time::now() }
+    }
+
+    #[test]
+    fn emails_are_handed_over_when_they_are_many_or_large_or_held_for_long() {
+        let (writer, mut inbox) = mpsc::channel(8);
+        let mut outbox = Outbox::new(writer);
+        let (now, later) = (time::instant(), time::instant() + 2 * HELD);
+        let mut hand_over = |outbox: &mut Outbox| {
+            futures::executor::block_on(outbox.hand_over()).unwrap();
+            assert!(!outbox.is_due(later), "nothing is left");
+            inbox.try_recv().map_or(0, |handful| handful.len())
+        };
+        assert_eq!(hand_over(&mut outbox), 0);
+        outbox.put(settled(Outcome::NotFound), now);
+        assert!(!outbox.is_due(now) && outbox.is_due(later));
+        assert_eq!(hand_over(&mut outbox), 1);
+        (0..HANDFUL).for_each(|_| outbox.put(settled(Outcome::NotFound), now));
+        assert!(outbox.is_due(now));
+        assert_eq!(hand_over(&mut outbox), HANDFUL);
+        let large = format!(r#"{{"id":"c","name":"{}"}}"#, "x".repeat(HANDFUL_BYTES));
+        let large = CustomerBody::new(large.as_bytes()).unwrap();
+        outbox.put(settled(Outcome::Found(Box::new(large))), now);
+        assert!(outbox.is_due(now));
+        assert_eq!(hand_over(&mut outbox), 1);
     }
 }

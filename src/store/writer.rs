@@ -21,6 +21,9 @@ use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 /// more of them share a commit, but they are held in memory for it.
 pub const BATCH_EMAILS: usize = 2000;
 
+/// Fewer, if their answers are large.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
 /// A commit waits at most this long for more, so that a reader sees a slow run move and a killed
 /// one loses little.
 const BATCH_TIME: Duration = Duration::from_millis(300);
@@ -102,11 +105,15 @@ struct Inbox {
 impl Inbox {
     /// The emails of the next commit; `None` when no more come.
     fn batch(&mut self) -> Option<Vec<Settled>> {
+        let bytes = |emails: &[Settled]| emails.iter().map(Settled::bytes).sum::<usize>();
         let mut batch = self.settled.blocking_recv()?;
+        let mut held = bytes(&batch);
         let until = time::instant() + BATCH_TIME;
         while batch.len() < BATCH_EMAILS
+            && held < BATCH_BYTES
             && let Some(more) = self.next(until)
         {
+            held += bytes(&more);
             batch.extend(more);
         }
         Some(batch)

@@ -1,5 +1,5 @@
-//! Settled emails on their way to the writer. They are handed over some at a time: waking the writer
-//! for each took as long as making a request.
+//! Settled emails on their way to the writer. They are handed over some at a time: each message may
+//! have to wake the other thread, which costs two system calls and a change of threads.
 //!
 //! Time is an argument.
 

@@ -5,7 +5,8 @@
 use crate::outcome::{Answer, Attempt, FailureCode};
 use std::time::Duration;
 
-/// The least attempts that a round is judged by: the mean of fewer jittery latencies is a guess.
+/// The least attempts that a round is judged by, but for the first ones of a run: the mean of fewer
+/// jittery latencies is a guess.
 pub(super) const JUDGED_FROM: usize = 16;
 
 /// Two standard errors: a difference that 1 round in 40 shows by chance.

@@ -6,7 +6,7 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use std::rc::Rc;
-use telemetron_sync::customer::{Customer, CustomerBody};
+use telemetron_sync::domain::customer::{Customer, CustomerBody};
 
 fn main() {
     divan::main();
@@ -46,7 +46,7 @@ fn customer(n: usize, first_device: usize) -> Customer<'static> {
 
 mod emails {
     use super::*;
-    use telemetron_sync::email::Email;
+    use telemetron_sync::domain::email::Email;
 
     #[divan::bench(args = ["ann@example.com", "  Ann.Lee+news@Example.COM ", "ann at example.com"])]
     fn normalise(text: &str) -> bool {
@@ -58,9 +58,9 @@ mod plan {
     use super::*;
     use rusqlite::Connection;
     use std::convert::Infallible;
+    use telemetron_sync::domain::stop::StopSwitch;
     use telemetron_sync::plan::build::{PlanSettings, PlanSummary, build};
     use telemetron_sync::source::InputRow;
-    use telemetron_sync::stop::StopSwitch;
     use telemetron_sync::store::{Store, runs};
     use telemetron_sync::time;
 
@@ -97,8 +97,8 @@ mod plan {
 mod answer {
     use super::*;
     use telemetron_sync::api::classify::classify;
-    use telemetron_sync::customer::same_json;
-    use telemetron_sync::outcome::Answer;
+    use telemetron_sync::domain::customer::same_json;
+    use telemetron_sync::domain::outcome::Answer;
 
     #[divan::bench]
     fn from_json(bencher: Bencher<'_, '_>) {
@@ -184,9 +184,9 @@ mod merging {
 
 mod store {
     use super::*;
-    use telemetron_sync::outcome::{Outcome, PlannedEmail, Settled};
+    use telemetron_sync::domain::outcome::{Outcome, PlannedEmail, Settled};
     use telemetron_sync::store::customers::{Answered, Customers};
-    use telemetron_sync::store::{Store, emails};
+    use telemetron_sync::store::{Store, lookups};
     use telemetron_sync::time;
 
     const CUSTOMERS: usize = 1000;
@@ -233,7 +233,7 @@ mod store {
                     let upserted = customers.upsert(&customer, body.digest(), answered);
                     upserted.expect("a customer").0
                 };
-                emails::settle(&batch, 1, settled, (Some(key), &at)).expect("an outcome");
+                lookups::settle(&batch, 1, settled, (Some(key), &at)).expect("an outcome");
             }
             customers.finish().expect("what hangs on them");
             drop(customers);
@@ -296,10 +296,10 @@ mod store {
 
 mod report {
     use super::*;
-    use telemetron_sync::outcome::{ChangeKind, OutcomeKind};
+    use telemetron_sync::domain::counts::Counts;
+    use telemetron_sync::domain::outcome::{ChangeKind, OutcomeKind};
+    use telemetron_sync::domain::run::RunReport;
     use telemetron_sync::report::Format;
-    use telemetron_sync::run::RunReport;
-    use telemetron_sync::tally::Counts;
 
     fn run() -> RunReport {
         let (source, at) = ("/data/list.csv".to_owned(), "2026-01-01T00:00:00.000Z".to_owned());

@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use telemetron_sync::exit::Exit;
-use telemetron_sync::{cli, commands, time};
+use telemetron_sync::app::cli;
+use telemetron_sync::domain::exit::Exit;
+use telemetron_sync::{commands, time};
 
 fn main() -> ExitCode {
     let began = time::instant();

@@ -2,8 +2,8 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::customer::{BrokenCustomer, CustomerBody, is_json_object};
-use crate::outcome::{Answer, Failure, FailureCode};
+use crate::domain::customer::{BrokenCustomer, CustomerBody, is_json_object};
+use crate::domain::outcome::{Answer, Failure, FailureCode};
 
 /// The longest message of the API that is kept, in characters.
 const MAX_MESSAGE: usize = 300;

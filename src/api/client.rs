@@ -3,7 +3,7 @@
 use crate::api::classify::classify;
 use crate::api::key::{ApiKey, KeyError, KeySource};
 use crate::api::retry_after;
-use crate::outcome::{Answer, Attempt, Failure, FailureCode};
+use crate::domain::outcome::{Answer, Attempt, Failure, FailureCode};
 use crate::time;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, Url};

@@ -1,6 +1,6 @@
 //! The API key: where it comes from, and that it shows up nowhere.
 
-use crate::terminal::shown;
+use crate::display::shown;
 use reqwest::header::HeaderValue;
 use std::fmt;
 use std::fs;

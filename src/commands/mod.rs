@@ -1,15 +1,13 @@
 //! The commands: one file each, and the only wiring.
 
-pub mod ask;
-pub mod planning;
 pub mod report;
 pub mod runs;
 pub mod sandbox;
 pub mod sync;
 
-use crate::cli::{Cli, Command};
-use crate::error::Error;
-use crate::exit::Exit;
+use crate::app::cli::{Cli, Command};
+use crate::app::error::Error;
+use crate::domain::exit::Exit;
 use std::io::{self, Write as _};
 use std::time::Instant;
 

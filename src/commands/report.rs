@@ -1,15 +1,15 @@
 //! `report`: prints a stored run's report.
 
-use crate::cli::{ReportArgs, ReportFormat};
+use crate::app::cli::{ReportArgs, ReportFormat};
+use crate::app::error::Error;
+use crate::app::settings::read_store_path;
 use crate::commands::print;
-use crate::error::Error;
-use crate::exit::Exit;
+use crate::display::human_duration;
+use crate::domain::exit::Exit;
+use crate::domain::run::{RunReport, Status};
 use crate::report::Format;
-use crate::run::{RunReport, Status};
-use crate::settings::read_store_path;
 use crate::store::lock::RunLock;
 use crate::store::{open_to_read, runs};
-use crate::terminal::spoken;
 use std::path::Path;
 
 /// Prints the report.
@@ -41,7 +41,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
 pub fn as_it_is(mut run: RunReport, store: &Path) -> RunReport {
     if run.status == Status::Running && !RunLock::is_held(store) {
         run.status = Status::Stopped;
-        run.stop_reason = Some(runs::DIED.to_owned());
+        run.stop_reason = Some(runs::KILLED.to_owned());
     }
     run
 }
@@ -53,5 +53,5 @@ fn progress(run: &RunReport) -> String {
         return format!("Progress: {share:.0} %\n");
     }
     let left = run.counts.pending as f64 * run.seconds / settled as f64;
-    format!("Progress: {share:.0} %, {} left\n", spoken(left))
+    format!("Progress: {share:.0} %, {} left\n", human_duration(left))
 }

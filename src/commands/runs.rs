@@ -1,13 +1,13 @@
 //! `runs`: lists the runs of a store, the newest first.
 
-use crate::cli::RunsArgs;
+use crate::app::cli::RunsArgs;
+use crate::app::error::Error;
+use crate::app::settings::read_store_path;
 use crate::commands::print;
 use crate::commands::report::as_it_is;
-use crate::error::Error;
-use crate::exit::Exit;
-use crate::settings::read_store_path;
+use crate::display::{escaped, grouped, human_duration};
+use crate::domain::exit::Exit;
 use crate::store::{open_to_read, runs};
-use crate::terminal::{escaped, grouped, spoken};
 use std::fmt::Write as _;
 
 /// Prints the list.
@@ -34,7 +34,7 @@ pub fn run(args: &RunsArgs) -> Result<Exit, Error> {
             grouped(counts.planned),
             grouped(counts.pending),
             grouped(counts.unanswered()),
-            spoken(run.seconds),
+            human_duration(run.seconds),
             escaped(&run.source)
         );
     }

@@ -1,11 +1,11 @@
 //! `sandbox`: serves the stand-in for the API until it is stopped.
 
-use crate::cli::SandboxArgs;
+use crate::app::cli::SandboxArgs;
+use crate::app::error::Error;
+use crate::app::settings;
 use crate::commands::print;
-use crate::error::Error;
-use crate::exit::Exit;
+use crate::domain::exit::Exit;
 use crate::sandbox::{SANDBOX_KEY, start};
-use crate::settings;
 
 /// Serves until the process is ended.
 ///

@@ -3,13 +3,13 @@
 //! side.
 
 use crate::api::client::Client;
+use crate::display::{counted, escaped};
+use crate::domain::counts::HttpTally;
+use crate::domain::outcome::{Answer, Attempt, Outcome, PlannedEmail, Settled};
+use crate::domain::stop::StopSwitch;
 use crate::lookup::outbox::{Outbox, WriterGone};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::step::{KeyReread, Step, Ticket};
-use crate::outcome::{Answer, Attempt, Outcome, PlannedEmail, Settled};
-use crate::stop::StopSwitch;
-use crate::tally::HttpTally;
-use crate::terminal::{counted, escaped};
 use crate::time;
 use std::future::pending;
 use std::pin::Pin;

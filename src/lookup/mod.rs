@@ -7,12 +7,9 @@ pub mod drive;
 pub mod outbox;
 // What decides.
 mod backoff;
-mod breaker;
-mod doubt;
-mod learned;
-mod limit;
-mod pace;
+mod concurrency;
+mod outage;
 mod queue;
-mod round;
+mod rate;
 #[cfg(test)]
 mod scenarios;

@@ -3,12 +3,12 @@
 //!
 //! Time is an argument.
 
-use crate::outcome::Settled;
+use crate::domain::outcome::Settled;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 
 /// So many are handed over at once.
-pub const HANDFUL: usize = 64;
+pub const SEND_BATCH: usize = 64;
 
 /// Fewer, if their answers are large: what waits for the writer is bounded in bytes, too.
 const HANDFUL_BYTES: usize = 64 * 1024;
@@ -31,7 +31,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(writer: Sender<Vec<Settled>>) -> Self {
-        Self { writer, held: Vec::with_capacity(HANDFUL), held_bytes: 0, due: None }
+        Self { writer, held: Vec::with_capacity(SEND_BATCH), held_bytes: 0, due: None }
     }
 
     /// Takes an email that was settled at `now`.
@@ -48,7 +48,7 @@ impl Outbox {
 
     /// Whether it is time at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.held.len() >= HANDFUL
+        self.held.len() >= SEND_BATCH
             || self.held_bytes >= HANDFUL_BYTES
             || self.due.is_some_and(|due| due <= now)
     }
@@ -60,7 +60,7 @@ impl Outbox {
         if self.held.is_empty() {
             return Ok(());
         }
-        let handful = std::mem::replace(&mut self.held, Vec::with_capacity(HANDFUL));
+        let handful = std::mem::replace(&mut self.held, Vec::with_capacity(SEND_BATCH));
         self.writer.send(handful).await.map_err(|_| WriterGone)
     }
 }
@@ -68,8 +68,8 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::customer::CustomerBody;
-    use crate::outcome::{Outcome, PlannedEmail};
+    use crate::domain::customer::CustomerBody;
+    use crate::domain::outcome::{Outcome, PlannedEmail};
     use crate::time;
     use tokio::sync::mpsc;
 
@@ -92,9 +92,9 @@ mod tests {
         outbox.put(settled(Outcome::NotFound), now);
         assert!(!outbox.is_due(now) && outbox.is_due(later));
         assert_eq!(hand_over(&mut outbox), 1);
-        (0..HANDFUL).for_each(|_| outbox.put(settled(Outcome::NotFound), now));
+        (0..SEND_BATCH).for_each(|_| outbox.put(settled(Outcome::NotFound), now));
         assert!(outbox.is_due(now));
-        assert_eq!(hand_over(&mut outbox), HANDFUL);
+        assert_eq!(hand_over(&mut outbox), SEND_BATCH);
         let large = format!(r#"{{"id":"c","name":"{}"}}"#, "x".repeat(HANDFUL_BYTES));
         let large = CustomerBody::new(large.as_bytes()).unwrap();
         outbox.put(settled(Outcome::Found(Box::new(large))), now);

@@ -3,7 +3,7 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::outcome::PlannedEmail;
+use crate::domain::outcome::PlannedEmail;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
@@ -40,7 +40,7 @@ pub(super) enum Turn {
     /// Nobody's until then.
     At(Instant),
     /// Nobody waits.
-    Nobody,
+    Empty,
 }
 
 /// The emails that wait for a request.
@@ -77,7 +77,7 @@ impl Queue {
             _ if may_begin && !self.ready.is_empty() => Turn::Now,
             _ if may_begin && !self.plan_ended => Turn::Refill,
             Some(due) => Turn::At(due),
-            None => Turn::Nobody,
+            None => Turn::Empty,
         }
     }
 
@@ -94,7 +94,7 @@ impl Queue {
         match (self.ready.is_empty() && self.deferred.is_empty(), self.plan_ended) {
             (false, _) => Turn::Now,
             (true, false) => Turn::Refill,
-            (true, true) => Turn::Nobody,
+            (true, true) => Turn::Empty,
         }
     }
 

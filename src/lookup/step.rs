@@ -2,8 +2,8 @@
 //!
 //! Pure: no clock, no I/O.
 
+use crate::domain::outcome::Settled;
 use crate::lookup::queue::Pending;
-use crate::outcome::Settled;
 use std::time::Instant;
 
 /// One request to make; it comes back with its answer.

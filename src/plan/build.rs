@@ -1,10 +1,10 @@
 //! Rows become a plan, in one transaction and in constant memory: the store does the sorting and
 //! finds the duplicates.
 
-use crate::email::{Email, InvalidEmail};
+use crate::domain::counts::Counts;
+use crate::domain::email::{Email, InvalidEmail};
+use crate::domain::stop::{StopReason, StopSwitch};
 use crate::source::InputRow;
-use crate::stop::{StopReason, StopSwitch};
-use crate::tally::Counts;
 use crate::time;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::ToSqlOutput;

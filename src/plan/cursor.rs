@@ -1,6 +1,6 @@
 //! Hands the plan out, page by page, in its order.
 
-use crate::outcome::PlannedEmail;
+use crate::domain::outcome::PlannedEmail;
 use rusqlite::{Connection, Result};
 
 /// A place in a plan, with a connection of its own that only reads. Positions grow, so what is

@@ -1,10 +1,10 @@
 //! A report for a browser or a mail: one page without anything from elsewhere.
 
+use crate::display::{escaped, grouped, human_duration};
+use crate::domain::run::RunReport;
 use crate::report::{
     changes_line, count_lines, headline, hints, pace, requests_line, statuses_line,
 };
-use crate::run::RunReport;
-use crate::terminal::{escaped, grouped, spoken};
 use std::fmt::Write as _;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;\
@@ -29,8 +29,8 @@ fn write(run: &RunReport, page: &mut String) -> std::fmt::Result {
         ("Source", run.source.clone()),
         ("Started", run.started_at.clone()),
         ("Finished", finished.to_owned()),
-        ("Time", spoken(run.seconds)),
-        ("Pace", pace.unwrap_or_else(|| "none yet".to_owned())),
+        ("Time", human_duration(run.seconds)),
+        ("Speed", pace.unwrap_or_else(|| "none yet".to_owned())),
         ("Requests", requests_line(run)),
         ("Statuses", statuses_line(run)),
         ("Changes", changes_line(run)),

@@ -1,6 +1,6 @@
 //! A report for programs.
 
-use crate::run::RunReport;
+use crate::domain::run::RunReport;
 
 /// The run as one JSON object.
 pub fn render(run: &RunReport) -> String {

@@ -1,10 +1,10 @@
 //! A report for tickets and wikis.
 
+use crate::display::{escaped, grouped, human_duration};
+use crate::domain::run::RunReport;
 use crate::report::{
     changes_line, count_lines, headline, hints, pace, requests_line, statuses_line,
 };
-use crate::run::RunReport;
-use crate::terminal::{escaped, grouped, spoken};
 use std::fmt::Write as _;
 
 /// The run as Markdown.
@@ -21,9 +21,9 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     if let Some(finished_at) = &run.finished_at {
         writeln!(text, "- Finished: {finished_at}")?;
     }
-    writeln!(text, "- Time: {}", spoken(run.seconds))?;
+    writeln!(text, "- Time: {}", human_duration(run.seconds))?;
     if let Some(pace) = pace(run) {
-        writeln!(text, "- Pace: {pace:.1} emails a second")?;
+        writeln!(text, "- Speed: {pace:.1} emails a second")?;
     }
     writeln!(text, "- Requests: {}", requests_line(run))?;
     if !run.http.statuses.is_empty() {

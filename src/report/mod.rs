@@ -8,10 +8,10 @@ pub mod prom;
 pub mod rejects;
 pub mod text;
 
-use crate::outcome::ChangeKind;
-use crate::run::{RunReport, Status};
-use crate::tally::Counts;
-use crate::terminal::{counted, escaped, grouped};
+use crate::display::{counted, escaped, grouped};
+use crate::domain::counts::Counts;
+use crate::domain::outcome::ChangeKind;
+use crate::domain::run::{RunReport, Status};
 use std::path::Path;
 
 /// The forms that a report can have.
@@ -152,7 +152,7 @@ fn hints(run: &RunReport) -> Vec<String> {
              `telemetron-sync sync --retry-failed` asks again."
         ));
     }
-    if run.exit_code == Some(crate::exit::Exit::Key.code()) {
+    if run.exit_code == Some(crate::domain::exit::Exit::Key.code()) {
         hints.push("Nothing was marked as failed. Mend the key, then go on.".to_owned());
     }
     hints
@@ -161,9 +161,9 @@ fn hints(run: &RunReport) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::HttpReport;
-    use crate::stop::StopReason;
-    use crate::tally::Latency;
+    use crate::domain::counts::Latency;
+    use crate::domain::run::HttpReport;
+    use crate::domain::stop::StopReason;
 
     pub(crate) fn sample() -> RunReport {
         let counts = Counts {

@@ -1,8 +1,8 @@
 //! A report for Prometheus, by way of the node exporter's textfile collector.
 
-use crate::outcome::ChangeKind;
+use crate::domain::outcome::ChangeKind;
+use crate::domain::run::RunReport;
 use crate::report::count_lines;
-use crate::run::RunReport;
 use jiff::Timestamp;
 use std::fmt::Write as _;
 

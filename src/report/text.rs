@@ -1,10 +1,10 @@
 //! A report for people.
 
+use crate::display::{escaped, grouped, human_duration};
+use crate::domain::run::RunReport;
 use crate::report::{
     changes_line, count_lines, headline, hints, pace, requests_line, statuses_line,
 };
-use crate::run::RunReport;
-use crate::terminal::{escaped, grouped, spoken};
 use std::fmt::Write as _;
 
 /// The width of the names of counts, their indentation included.
@@ -40,7 +40,7 @@ pub fn brief(run: &RunReport) -> String {
 fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     writeln!(text, "{}", headline(run))?;
     writeln!(text, "Source: {}", escaped(&run.source))?;
-    write!(text, "Time: {} from {}", spoken(run.seconds), run.started_at)?;
+    write!(text, "Time: {} from {}", human_duration(run.seconds), run.started_at)?;
     if let Some(finished_at) = &run.finished_at {
         write!(text, " to {finished_at}")?;
     }
@@ -56,7 +56,7 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
         writeln!(text, "Statuses: {}", statuses_line(run))?;
     }
     if let Some(pace) = pace(run) {
-        writeln!(text, "Pace: {pace:.1} emails a second")?;
+        writeln!(text, "Speed: {pace:.1} emails a second")?;
     }
     for warning in &run.warnings {
         writeln!(text, "Warning: {}", escaped(warning))?;

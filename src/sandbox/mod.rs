@@ -17,7 +17,7 @@ mod reply;
 mod rules;
 mod server;
 mod spoil;
-mod stand_in;
+mod state;
 mod wire;
 
 use std::io;
@@ -32,7 +32,7 @@ pub use faults::{
 pub use reply::{Answer, Asked, Delivery, Reply};
 
 use server::Server;
-use stand_in::StandIn;
+use state::SandboxState;
 
 /// The key that the sandbox accepts unless told another. No secret: it opens nothing else.
 pub const SANDBOX_KEY: &str = "sandbox";
@@ -107,7 +107,8 @@ pub fn start(settings: SandboxSettings) -> io::Result<Sandbox> {
     check(&settings)?;
     let revision = Arc::new(AtomicU32::new(settings.revision));
     let (listen, threads) = (settings.listen, settings.threads);
-    let server = Server::start(listen, threads, StandIn::new(settings, Arc::clone(&revision)))?;
+    let server =
+        Server::start(listen, threads, SandboxState::new(settings, Arc::clone(&revision)))?;
     Ok(Sandbox { server, revision })
 }
 

@@ -5,19 +5,11 @@
 //! (`sniff`, `column`) and split (`records`). A database is read by a thread of its own (`feed`),
 //! which `sqlite` or `sql` runs.
 
-mod column;
 mod csv;
-mod decode;
-mod dialect;
+mod database;
 mod error;
-mod feed;
 mod location;
-mod records;
 mod settings;
-mod sniff;
-mod sql;
-mod sqlite;
-mod table;
 
 pub use encoding_rs::Encoding;
 
@@ -25,7 +17,9 @@ pub use self::error::{ColumnError, NearNames, SourceError, SourceErrorKind};
 pub use self::location::{DatabaseUrl, Location};
 pub use self::settings::SourceSettings;
 use csv::CsvRows;
-use feed::Feed;
+use csv::decode;
+use database::feed::RowReceiver;
+use database::{sql, sqlite};
 
 /// One row of the input, before anything is thought of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +55,7 @@ pub struct OpenSource {
 
 enum Rows {
     Csv(Box<CsvRows>),
-    Database(Feed),
+    Database(RowReceiver),
     Ended,
 }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::{SourceError, escaped_whole, quoted};
 use super::location::lasting_path;
-use super::table::TableName;
-use super::{Encoding, Location, column};
+use super::{Encoding, Location};
+use crate::source::csv::column;
+use crate::source::database::table::TableName;
 
 /// Where the rows are and how to read them; what is not said is found out.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Customers and what hangs on them: read, upserted, marked missing.
 
-use crate::customer::{Customer, CustomerBody, Digest};
-use crate::outcome::ChangeKind;
+use crate::domain::customer::{Customer, CustomerBody, Digest};
+use crate::domain::outcome::ChangeKind;
 use crate::store::merge::{
     Change, CustomerRow, Merged, MergedList, NewInterval, StoredCustomer, StoredList, first, merge,
 };

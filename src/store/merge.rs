@@ -2,8 +2,8 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::customer::{Customer, Field, merge_extra, same_json};
-use crate::outcome::ChangeKind;
+use crate::domain::customer::{Customer, Field, merge_extra, same_json};
+use crate::domain::outcome::ChangeKind;
 use crate::time;
 use std::borrow::Cow;
 use std::collections::HashSet;

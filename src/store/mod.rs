@@ -1,15 +1,15 @@
 //! What is known: the SQLite store, which one process at a time writes.
 
 pub mod customers;
-pub mod emails;
-pub mod ending;
+pub mod finish;
 pub mod lock;
+pub mod lookups;
 pub mod merge;
 pub mod runs;
 pub mod writer;
 
-use crate::customer::BrokenCustomer;
-use crate::terminal::{escaped, shown};
+use crate::display::{escaped, shown};
+use crate::domain::customer::BrokenCustomer;
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};

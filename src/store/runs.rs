@@ -1,8 +1,8 @@
 //! The runs: begun with their plan, kept up to date, ended, found again.
 
-use crate::run::{RunReport, Status};
+use crate::domain::counts::{Counts, HttpTally};
+use crate::domain::run::{RunReport, Status};
 use crate::store::StoreError;
-use crate::tally::{Counts, HttpTally};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 /// Request numbers of one process: enough for any run, and the next process's are all higher.
@@ -24,12 +24,12 @@ pub fn first_request_number(store: &Connection) -> Result<i64, StoreError> {
 /// What SQLite says.
 pub fn mark_dead(store: &Connection) -> Result<(), StoreError> {
     let mark = "UPDATE runs SET status = 'stopped', stop_reason = ?1 WHERE status = 'running'";
-    store.execute(mark, [DIED])?;
+    store.execute(mark, [KILLED])?;
     Ok(())
 }
 
 /// Told of a run whose process died.
-pub const DIED: &str = "its process died";
+pub const KILLED: &str = "its process died";
 
 /// Begins a run; its plan and its counts follow in the same transaction.
 ///
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(rows_before(&store, "list.csv", id + 1).unwrap(), Some(3));
         mark_dead(&store).unwrap();
         let dead = load(&store, None).unwrap().unwrap();
-        assert_eq!((dead.status, dead.stop_reason.as_deref()), (Status::Stopped, Some(DIED)));
+        assert_eq!((dead.status, dead.stop_reason.as_deref()), (Status::Stopped, Some(KILLED)));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The one writer: takes settled emails off the channel and commits them in batches.
 
-use crate::customer::{Customer, CustomerBody, Field};
-use crate::outcome::{Outcome, Settled};
-use crate::run::{HttpReport, RunReport};
-use crate::stop::{StopReason, StopSwitch};
+use crate::domain::counts::HttpTally;
+use crate::domain::customer::{Customer, CustomerBody, Field};
+use crate::domain::outcome::{Outcome, Settled};
+use crate::domain::run::{HttpReport, RunReport};
+use crate::domain::stop::{StopReason, StopSwitch};
 use crate::store::customers::{Answered, Customers};
-use crate::store::emails;
-use crate::store::ending::{self, KeyJudge, Missing};
+use crate::store::finish::{self, KeyJudge, Missing};
+use crate::store::lookups;
 use crate::store::{Store, StoreError, runs};
-use crate::tally::HttpTally;
 use crate::time;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use std::rc::Rc;
@@ -177,7 +177,7 @@ impl Desk {
                 return Ok(());
             }
         }
-        emails::settle(store, self.run.run_id, settled, (leads_to, &at))?;
+        lookups::settle(store, self.run.run_id, settled, (leads_to, &at))?;
         self.run.counts.settle(settled.outcome.kind());
         self.judge(settled, leads_to);
         Ok(())
@@ -268,7 +268,7 @@ impl Desk {
     fn end(&mut self, store: &mut Store) -> Result<(), StoreError> {
         let at = time::text(time::now());
         let last = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        ending::end(&last, &mut self.run, &self.judge, self.stop.reason(), &at)?;
+        finish::end(&last, &mut self.run, &self.judge, self.stop.reason(), &at)?;
         self.save_run(&last)?;
         last.commit()?;
         self.publish();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use telemetron_sync::exit::Exit;
+use telemetron_sync::domain::exit::Exit;
 use telemetron_sync::sandbox::{SandboxSettings, start};
 
 const README: &str = include_str!("../../README.md");

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jiff::Timestamp;
-use telemetron_sync::customer::CustomerBody;
+use telemetron_sync::domain::customer::CustomerBody;
+use telemetron_sync::domain::outcome::{
+    Answer, Attempt, Failure, FailureCode, Outcome, PlannedEmail,
+};
 use telemetron_sync::lookup::scheduler::Scheduler;
 use telemetron_sync::lookup::settings::{Adapting, LookupSettings};
 use telemetron_sync::lookup::step::{KeyReread, Step, Ticket};
-use telemetron_sync::outcome::{Answer, Attempt, Failure, FailureCode, Outcome, PlannedEmail};
 use telemetron_sync::time;
 
 use crate::support::chance::{chance, count};

@@ -2,11 +2,11 @@
 
 use super::server::Server;
 use super::{Phase, Scenario};
+use crate::domain::outcome::{Answer, Attempt, FailureCode, Outcome, PlannedEmail};
+use crate::domain::stop::StopReason;
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::{Adapting, LookupSettings};
 use crate::lookup::step::{KeyReread, Step, Ticket};
-use crate::outcome::{Answer, Attempt, FailureCode, Outcome, PlannedEmail};
-use crate::stop::StopReason;
 use crate::time;
 use fastrand::Rng;
 use jiff::Timestamp;

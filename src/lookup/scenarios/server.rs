@@ -1,7 +1,7 @@
 //! The simulated API of a scenario.
 
 use super::{Phase, Refusal};
-use crate::outcome::{Answer, Attempt, Failure, FailureCode};
+use crate::domain::outcome::{Answer, Attempt, Failure, FailureCode};
 use fastrand::Rng;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

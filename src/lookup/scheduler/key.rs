@@ -2,11 +2,11 @@
 //!
 //! Pure: no clock, no I/O.
 
+use crate::domain::outcome::{Answer, Cause, Failure, FailureCode, Outcome, Settled};
+use crate::domain::stop::StopReason;
 use crate::lookup::queue::{Pending, Turn};
 use crate::lookup::scheduler::{PAGE, Scheduler};
 use crate::lookup::step::{KeyReread, Purpose, Step};
-use crate::outcome::{Answer, Cause, Failure, FailureCode, Outcome, Settled};
-use crate::stop::StopReason;
 use jiff::Timestamp;
 use std::time::Instant;
 
@@ -83,7 +83,7 @@ impl Scheduler {
                 let failure = Failure::new(FailureCode::KeyRefused, reason);
                 self.finish(Settled {
                     planned: first.planned,
-                    outcome: Outcome::Failed { failure, cause: Cause::Lasting },
+                    outcome: Outcome::Failed { failure, cause: Cause::Permanent },
                     status,
                     attempts: first.attempts + 1,
                     request: self.next_request,

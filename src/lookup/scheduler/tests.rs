@@ -1,5 +1,5 @@
 use super::*;
-use crate::customer::CustomerBody;
+use crate::domain::customer::CustomerBody;
 use crate::lookup::settings::Adapting;
 use crate::lookup::step::KeyReread;
 use crate::time;
@@ -160,7 +160,7 @@ fn attempts_run_out() {
         _ => found(),
     });
     assert_eq!(run.times("e1@x"), 5);
-    assert!(matches!(run.outcome("e1@x"), Outcome::Failed { cause: Cause::Passing, .. }));
+    assert!(matches!(run.outcome("e1@x"), Outcome::Failed { cause: Cause::Transient, .. }));
     assert_eq!(run.scheduler.stop_reason(), None);
 }
 
@@ -214,7 +214,7 @@ fn a_refused_email_alone_fails_and_the_run_goes_on() {
         _ => found(),
     });
     assert_eq!((run.settled.len(), run.scheduler.stop_reason()), (100, None));
-    assert!(matches!(run.outcome("e2@x"), Outcome::Failed { cause: Cause::Lasting, .. }));
+    assert!(matches!(run.outcome("e2@x"), Outcome::Failed { cause: Cause::Permanent, .. }));
 }
 
 #[test]

@@ -1,0 +1,493 @@
+//! What can be typed. What is meant by it stands in `settings`.
+
+use crate::domain::exit::Exit;
+use clap::builder::FalseyValueParser;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Keeps a local SQLite copy of an organization's Telemetron customers, device assignments and
+/// orders.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = after_help(), max_term_width = 100)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look emails up and upsert what comes back into the store
+    Sync(Box<SyncArgs>),
+    /// Print the report of a run
+    Report(ReportArgs),
+    /// List the runs of a store
+    Runs(RunsArgs),
+    /// Serve made-up customers by the API's rules, on this machine alone
+    Sandbox(SandboxArgs),
+}
+
+fn after_help() -> String {
+    format!("Exit codes (where several hold, the one that stands higher):\n{}", Exit::table())
+}
+
+/// The command line. That options can stand in the environment is said once, not at each of them.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env(true)))
+}
+
+/// What was typed; or the help, the version, or an error is printed and the process ends.
+pub fn parse() -> Cli {
+    match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    }
+}
+
+const SYNC_HELP: &str = "\
+Options can stand in the environment, too: TELEMETRON_ and the option's name, as in
+TELEMETRON_MAX_AGE=12h. The API key comes from TELEMETRON_API_KEY, from the file that --api-key-file
+names, or from a systemd credential named telemetron-api-key; never from an argument.
+
+Examples:
+  telemetron-sync sync customers.csv
+  telemetron-sync sync customers.csv --max-age 12h --rate 20/s --deadline 50m --report last.json
+  telemetron-sync sync postgres://crm@db/crm --table people --column email
+  telemetron-sync sync --resume
+  telemetron-sync sync customers.csv --sandbox
+";
+
+/// What `sync` takes.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{SYNC_HELP}\n{}", after_help()))]
+pub struct SyncArgs {
+    /// Where the emails are: a CSV file, - for standard input, sqlite:PATH, postgres://…, mysql://…
+    #[arg(value_name = "SOURCE")]
+    pub source: Option<String>,
+
+    /// Go on with the newest unfinished run, or with the one of this number
+    #[arg(
+        long,
+        value_name = "RUN",
+        num_args = 0..=1,
+        default_missing_value = "newest",
+        conflicts_with_all = ["source", "retry_failed", "dry_run"]
+    )]
+    pub resume: Option<RunChoice>,
+
+    /// Look up again the emails whose last lookup failed or was rejected
+    #[arg(long, conflicts_with = "source")]
+    pub retry_failed: bool,
+
+    /// Plan and tell what would be asked; no request, nothing kept
+    #[arg(long, env = "TELEMETRON_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub dry_run: bool,
+
+    /// Where the answers go.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// How the source is read.
+    #[command(flatten)]
+    pub source_options: SourceArgs,
+
+    /// What is looked up.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+
+    /// How the API is asked.
+    #[command(flatten)]
+    pub api: ApiArgs,
+
+    /// The built-in stand-in.
+    #[command(flatten)]
+    pub sandbox: SyncSandboxArgs,
+
+    /// What is told.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// A run, as `--resume` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunChoice {
+    /// The newest unfinished one.
+    Newest,
+    /// The one of this number.
+    Numbered(i64),
+}
+
+impl std::str::FromStr for RunChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "newest" => Ok(Self::Newest),
+            number => number
+                .parse()
+                .map(Self::Numbered)
+                .map_err(|_| "it takes the number of a run and no SOURCE"),
+        }
+    }
+}
+
+/// Where the store is.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The SQLite store, on a local disk [default: telemetron.db; with --sandbox, sandbox.db]
+    #[arg(long, value_name = "PATH", env = "TELEMETRON_STORE")]
+    pub store: Option<PathBuf>,
+}
+
+/// How the source is read.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reading the source")]
+pub struct SourceArgs {
+    /// The column of emails: its name, or its number from 1 [default: found by its name]
+    #[arg(long, value_name = "NAME", env = "TELEMETRON_COLUMN")]
+    pub column: Option<String>,
+
+    /// What separates the cells of a CSV file: one character, or "tab" [default: sniffed]
+    #[arg(long, value_name = "C", value_parser = delimiter, env = "TELEMETRON_DELIMITER")]
+    pub delimiter: Option<u8>,
+
+    /// The first row of a CSV file is no header
+    #[arg(long, env = "TELEMETRON_NO_HEADER", value_parser = FalseyValueParser::new())]
+    pub no_header: bool,
+
+    /// The encoding of a CSV file [default: sniffed]
+    #[arg(long, value_name = "NAME", env = "TELEMETRON_ENCODING")]
+    pub encoding: Option<String>,
+
+    /// The table of a database, with --column
+    #[arg(long, value_name = "NAME", env = "TELEMETRON_TABLE")]
+    pub table: Option<String>,
+
+    /// A query of a database whose first column is the email
+    #[arg(long, value_name = "SQL", env = "TELEMETRON_QUERY")]
+    pub query: Option<String>,
+}
+
+/// What is looked up.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What is looked up, and until when")]
+pub struct PlanArgs {
+    /// Skip emails that were answered within this time, such as 12h
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_MAX_AGE")]
+    pub max_age: Option<Duration>,
+
+    /// Look up at most this many emails; the rest stays pending
+    #[arg(long, value_name = "N", env = "TELEMETRON_LIMIT")]
+    pub limit: Option<u64>,
+
+    /// End within this time of the start, whatever is left
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_DEADLINE")]
+    pub deadline: Option<Duration>,
+
+    /// Believe that more than half of the known customers are gone
+    #[arg(long, env = "TELEMETRON_ACCEPT_MISSING", value_parser = FalseyValueParser::new())]
+    pub accept_missing: bool,
+}
+
+/// How the API is asked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Asking the API")]
+pub struct ApiArgs {
+    /// The base of the API [default: the vendor's]
+    #[arg(long, value_name = "URL", env = "TELEMETRON_API_URL")]
+    pub api_url: Option<String>,
+
+    /// The file that holds the API key; else TELEMETRON_API_KEY does
+    #[arg(long, value_name = "PATH", env = "TELEMETRON_API_KEY_FILE")]
+    pub api_key_file: Option<PathBuf>,
+
+    /// Refuse answers of any other organization [default: the store's]
+    #[arg(long, value_name = "ID", env = "TELEMETRON_ORGANIZATION")]
+    pub organization: Option<String>,
+
+    /// At most this many lookups in flight [default: 32]
+    #[arg(long, value_name = "N", env = "TELEMETRON_CONCURRENCY", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub concurrency: Option<u32>,
+
+    /// Keep that many in flight, and do not adapt to what the API bears
+    #[arg(long, env = "TELEMETRON_FIXED_CONCURRENCY", value_parser = FalseyValueParser::new())]
+    pub fixed_concurrency: bool,
+
+    /// At most this many requests, such as 10/s or 600/m [default: no limit]
+    #[arg(long, value_name = "N/s", value_parser = rate, env = "TELEMETRON_RATE")]
+    pub rate: Option<f64>,
+
+    /// Attempts for one email [default: 5]
+    #[arg(long, value_name = "N", env = "TELEMETRON_MAX_ATTEMPTS", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max_attempts: Option<u32>,
+
+    /// Time for a whole request [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_TIMEOUT")]
+    pub timeout: Option<Duration>,
+
+    /// Time for a connection [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_CONNECT_TIMEOUT")]
+    pub connect_timeout: Option<Duration>,
+
+    /// The longest pause that the API may ask for before the run stops [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_MAX_RETRY_AFTER")]
+    pub max_retry_after: Option<Duration>,
+
+    /// How long an outage may last before the run stops [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_OUTAGE_WAIT")]
+    pub outage_wait: Option<Duration>,
+
+    /// Stop when more of the finished emails failed or were rejected [default: 50%]
+    #[arg(long, value_name = "P%", value_parser = percent, env = "TELEMETRON_FAIL_ABOVE")]
+    pub fail_above: Option<f64>,
+}
+
+/// What is told, and where.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Telling")]
+pub struct OutputArgs {
+    /// Write the report here, in the format of the ending (.txt, .json, .md, .html, .prom);
+    /// repeatable
+    #[arg(long, value_name = "PATH", env = "TELEMETRON_REPORT")]
+    pub report: Vec<PathBuf>,
+
+    /// Write the rows that were invalid, rejected or failed here, as CSV
+    #[arg(long, value_name = "PATH", env = "TELEMETRON_REJECTS")]
+    pub rejects: Option<PathBuf>,
+
+    /// How progress is shown on stderr: auto, bar, plain or none
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true,
+        env = "TELEMETRON_PROGRESS"
+    )]
+    pub progress: ProgressChoice,
+
+    /// Tell nothing while all is well
+    #[arg(short, long, env = "TELEMETRON_QUIET", value_parser = FalseyValueParser::new())]
+    pub quiet: bool,
+
+    /// Tell more: -v names single emails, -vv each attempt
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// The format of log lines on stderr: text or json
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true,
+        env = "TELEMETRON_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressChoice {
+    /// A bar on a terminal, else plain lines
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every 10 seconds
+    Plain,
+    /// None
+    None,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// What `report` takes.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run [default: the newest]
+    #[arg(value_name = "RUN")]
+    pub run: Option<i64>,
+
+    /// The form: text, json, md, html or prom
+    #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
+    pub format: ReportFormat,
+
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// The forms of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// Markdown
+    Md,
+    /// A page
+    Html,
+    /// For Prometheus
+    Prom,
+}
+
+/// What `runs` takes.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// `sync` against the built-in stand-in.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Trying it out")]
+pub struct SyncSandboxArgs {
+    /// Ask the built-in stand-in instead of the API, for this run
+    #[arg(long)]
+    pub sandbox: bool,
+
+    /// How the stand-in behaves.
+    #[command(flatten)]
+    pub behaviour: SandboxBehaviour,
+}
+
+/// How the stand-in behaves.
+#[derive(Debug, Args)]
+pub struct SandboxBehaviour {
+    /// The sandbox's least time until an answer [default: 20ms]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub latency: Option<Duration>,
+
+    /// By how much the sandbox's answers can come later than that [default: 20ms]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub jitter: Option<Duration>,
+
+    /// The share of requests that fail in the sandbox, until the third attempt
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    pub fail_rate: Option<f64>,
+
+    /// Requests a second that the sandbox lets through; it answers 429 beyond
+    #[arg(long, value_name = "N/s", value_parser = rate)]
+    pub rate_limit: Option<f64>,
+
+    /// Another seed makes other customers in the sandbox [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// How often the sandbox's customers have changed since the beginning [default: 0]
+    #[arg(long, value_name = "N")]
+    pub revision: Option<u32>,
+}
+
+/// What `sandbox` takes.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// The loopback address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// How it behaves.
+    #[command(flatten)]
+    pub behaviour: SandboxBehaviour,
+}
+
+/// No time is longer: sums of times stay far from overflow.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text);
+    let parsed = parsed.map_err(|_| "give a time with its unit, such as 500ms, 30s, 5m or 12h")?;
+    if parsed > LONGEST { Err("give less than 100 years".to_owned()) } else { Ok(parsed) }
+}
+
+/// `10/s` or `600/m` as requests a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let help = || "give requests per second or minute, such as 10/s or 600/m".to_owned();
+    let (number, per) = text.split_once('/').ok_or_else(help)?;
+    let seconds = match per.trim() {
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err(help()),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| help())?;
+    let rate = number / seconds;
+    if rate.is_finite() && rate >= 0.001 { Ok(rate) } else { Err(help()) }
+}
+
+/// `50%` as 0.5.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("give a percentage from 0% to 100%".to_owned()),
+    }
+}
+
+/// One ASCII character, or its name where a shell makes it hard to type.
+fn delimiter(text: &str) -> Result<u8, String> {
+    match (text, text.as_bytes()) {
+        ("tab" | "\\t", _) => Ok(b'\t'),
+        (_, [byte]) if byte.is_ascii() => Ok(*byte),
+        _ => Err("give one ASCII character, or \"tab\"".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn values_carry_their_units() {
+        assert_eq!(rate("10/s"), Ok(10.0));
+        assert_eq!(rate("600/m"), Ok(10.0));
+        assert_eq!(percent("12.5%"), Ok(0.125));
+        assert_eq!(percent("7"), Ok(0.07));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(delimiter("tab"), Ok(b'\t'));
+        for bad in ["", "10", "10/h", "0/s", "-1/s", "NaN/s", "inf/s", "/s"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "101%", "-1%", "NaN", "half"] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "5", "-5s", "soon", "101y", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(delimiter("ä").is_err() && delimiter("").is_err() && delimiter(",,").is_err());
+    }
+
+    #[test]
+    fn resume_takes_a_number_or_nothing() {
+        let resume = |args: &[&str]| {
+            let args = ["telemetron-sync", "sync"].iter().chain(args);
+            match Cli::try_parse_from(args).map(|cli| cli.command) {
+                Ok(Command::Sync(sync)) => Ok(sync.resume),
+                Ok(_) => unreachable!("sync was typed"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(resume(&["--resume"]), Ok(Some(RunChoice::Newest)));
+        assert_eq!(resume(&["--resume", "7"]), Ok(Some(RunChoice::Numbered(7))));
+        assert!(resume(&["--resume", "list.csv"]).unwrap_err().contains("number of a run"));
+        assert!(resume(&["list.csv", "--resume"]).is_err());
+    }
+}

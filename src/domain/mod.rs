@@ -1,0 +1,11 @@
+//! The vocabulary that all parts share.
+//!
+//! Pure: no clock, no I/O.
+
+pub mod email;
+pub mod customer;
+pub mod outcome;
+pub mod counts;
+pub mod run;
+pub mod stop;
+pub mod exit;

@@ -1,0 +1,164 @@
+//! A run: a plan, and all that was done for it.
+//!
+//! Pure: no clock, no I/O.
+
+use crate::domain::counts::{ChangeCounts, Counts, HttpTally, Latency};
+use crate::domain::exit::Exit;
+use crate::domain::stop::StopReason;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// A process works on it.
+    Running,
+    /// Every planned email has an answer.
+    Complete,
+    /// Finished, with emails that were rejected or failed.
+    Partial,
+    /// Stopped; what is pending can be resumed.
+    Stopped,
+    /// It could not do its job.
+    Failed,
+}
+
+impl Status {
+    /// The name in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Running, Self::Complete, Self::Partial, Self::Stopped, Self::Failed];
+        all.into_iter().find(|status| status.name() == name)
+    }
+}
+
+/// Everything that is told of a run; the store holds it, the report prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The run's number in its store.
+    pub run_id: i64,
+    /// How it stands.
+    pub status: Status,
+    /// Why it stopped early.
+    pub stop_reason: Option<String>,
+    /// What the process ended with; `None` while it runs.
+    pub exit_code: Option<u8>,
+    /// Where the emails came from.
+    pub source: String,
+    /// When its plan was begun.
+    pub started_at: String,
+    /// When it ended, for the time being if it can be resumed.
+    pub finished_at: Option<String>,
+    /// How long its processes worked on it, in seconds.
+    pub seconds: f64,
+    /// What became of each row.
+    pub counts: Counts,
+    /// What changed.
+    pub changes: ChangeCounts,
+    /// The requests.
+    pub http: HttpReport,
+    /// Answers under another email than the one asked for.
+    pub other_email: u64,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// Whether a later plan of the same source has taken over what is pending.
+    #[serde(skip)]
+    pub replaced: bool,
+}
+
+/// The requests of a run, as told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HttpReport {
+    /// Requests made.
+    pub requests: u64,
+    /// Of these, made again for an email that was asked before in the same run.
+    pub retries: u64,
+    /// How often each status was answered; `none` where there was no answer.
+    pub statuses: BTreeMap<String, u64>,
+    /// How long the answers took; `None` before the first.
+    pub latency_ms: Option<Latency>,
+}
+
+impl From<&HttpTally> for HttpReport {
+    fn from(tally: &HttpTally) -> Self {
+        Self {
+            requests: tally.requests,
+            retries: tally.retries,
+            statuses: tally.statuses(),
+            latency_ms: tally.latency(),
+        }
+    }
+}
+
+impl RunReport {
+    /// A run whose plan is made, before the first request.
+    pub fn planned(run_id: i64, source: String, started_at: String, counts: Counts) -> Self {
+        Self {
+            run_id,
+            status: Status::Running,
+            stop_reason: None,
+            exit_code: None,
+            source,
+            started_at,
+            finished_at: None,
+            seconds: 0.0,
+            counts,
+            changes: ChangeCounts::default(),
+            http: HttpReport::default(),
+            other_email: 0,
+            warnings: Vec::new(),
+            replaced: false,
+        }
+    }
+
+    /// Notes the end: the status, the reason and the exit code follow from the counts and from
+    /// what stopped it.
+    pub fn end(&mut self, stop: Option<&StopReason>, at: String) {
+        // A stop that came when the work was done stopped nothing, unless it is about the key.
+        let stop = stop.filter(|stop| self.counts.pending > 0 || stop.exit() >= Exit::Terminated);
+        let finished = if self.counts.unanswered() > 0 { Exit::Partial } else { Exit::Complete };
+        let exit = stop.map_or(finished, StopReason::exit);
+        self.status = match exit {
+            Exit::Complete => Status::Complete,
+            Exit::Partial => Status::Partial,
+            _ => Status::Stopped,
+        };
+        self.stop_reason = stop.map(StopReason::to_string);
+        self.exit_code = Some(exit.code());
+        self.finished_at = Some(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(stop: Option<StopReason>, failed: u64, pending: u64) -> (Status, u8) {
+        let found = 10 - failed - pending;
+        let counts = Counts { rows: 10, planned: 10, found, failed, pending, ..Counts::default() };
+        let mut run = RunReport::planned(1, "s".into(), "t".into(), counts);
+        run.end(stop.as_ref(), "u".into());
+        (run.status, run.exit_code.unwrap())
+    }
+
+    #[test]
+    fn the_end_follows_from_the_counts_and_the_stop() {
+        assert_eq!(ended(None, 0, 0), (Status::Complete, 0));
+        assert_eq!(ended(None, 1, 0), (Status::Partial, 3));
+        assert_eq!(ended(Some(StopReason::Limit(5)), 1, 4), (Status::Stopped, 4));
+        assert_eq!(ended(Some(StopReason::Limit(10)), 0, 0), (Status::Complete, 0));
+        assert_eq!(ended(Some(StopReason::Interrupted), 0, 0), (Status::Stopped, 130));
+        assert_eq!(ended(Some(StopReason::KeyRefused), 0, 1), (Status::Stopped, 5));
+    }
+}

@@ -1,0 +1,180 @@
+//! Why a run ends before its plan does, and the switch that asks it to.
+
+use crate::domain::exit::Exit;
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Why a run stops early. The order is the severity: where several hold, the greatest is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopReason {
+    /// As many emails as `--limit` allows were looked up.
+    Limit(u64),
+    /// `--deadline` is over.
+    Deadline(Duration),
+    /// Too many emails were rejected or failed.
+    FailureLimit {
+        /// How many.
+        unanswered: u64,
+        /// Of how many.
+        settled: u64,
+    },
+    /// The API was out of order for as long as `--outage-wait` allows.
+    Outage(Duration),
+    /// The API asks for a longer pause than `--max-retry-after` allows.
+    LongPause(Duration),
+    /// SIGTERM.
+    Terminated,
+    /// SIGINT.
+    Interrupted,
+    /// More than half of the emails that led to a customer no longer do.
+    CustomersLost {
+        /// How many no longer lead to their customer.
+        lost: u64,
+        /// Of how many that were answered.
+        known: u64,
+    },
+    /// An answer belongs to another organization than the store.
+    OtherOrganization {
+        /// The store's.
+        ours: String,
+        /// The answer's.
+        theirs: String,
+    },
+    /// The API refuses the key.
+    KeyRefused,
+}
+
+impl StopReason {
+    /// The exit code that tells of it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Limit(_) | Self::Deadline(_) => Exit::Told,
+            Self::FailureLimit { .. } | Self::Outage(_) | Self::LongPause(_) => Exit::Trouble,
+            Self::Terminated => Exit::Terminated,
+            Self::Interrupted => Exit::Interrupted,
+            Self::CustomersLost { .. } | Self::OtherOrganization { .. } | Self::KeyRefused => {
+                Exit::Key
+            }
+        }
+    }
+
+    /// Whether answers that come now may be another organization's: none is stored any more.
+    pub fn distrusts_answers(&self) -> bool {
+        matches!(self, Self::CustomersLost { .. } | Self::OtherOrganization { .. })
+    }
+
+    /// Whether failures that may pass are put back to pending: the trouble was the API's, not
+    /// the emails'.
+    pub fn puts_failures_back(&self) -> bool {
+        self.exit() == Exit::Trouble
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(limit) => write!(f, "the limit of {limit} lookups is reached"),
+            Self::Deadline(time) => {
+                write!(f, "the deadline of {} is reached", humantime::format_duration(*time))
+            }
+            Self::FailureLimit { unanswered, settled } => {
+                write!(f, "{unanswered} of {settled} lookups failed or were rejected")
+            }
+            Self::Outage(wait) => {
+                let wait = humantime::format_duration(*wait);
+                write!(f, "the API was out of order for {wait}")
+            }
+            Self::LongPause(pause) => {
+                let pause = humantime::format_duration(*pause);
+                write!(f, "the API asks for a pause of {pause}, longer than allowed")
+            }
+            Self::Terminated => f.write_str("terminated by SIGTERM"),
+            Self::Interrupted => f.write_str("interrupted by SIGINT"),
+            Self::CustomersLost { lost, known } => write!(
+                f,
+                "{lost} of {known} emails no longer lead to their customer, as with a key of \
+                 another organization (if it is true, add --accept-missing)"
+            ),
+            Self::OtherOrganization { ours, theirs } => write!(
+                f,
+                "the key belongs to organization {}, the store to {}",
+                theirs.escape_debug(),
+                ours.escape_debug()
+            ),
+            Self::KeyRefused => f.write_str("the API refuses the key (HTTP 401 or 403)"),
+        }
+    }
+}
+
+/// Asks a run to stop, from anywhere, and lets its parts know.
+#[derive(Clone, Debug)]
+pub struct StopSwitch(watch::Sender<Option<StopReason>>);
+
+impl Default for StopSwitch {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl StopSwitch {
+    /// Asks for a stop. A greater reason replaces a lesser one, never the other way round.
+    pub fn stop(&self, reason: StopReason) {
+        self.0.send_if_modified(|held| {
+            let greater = held.as_ref() < Some(&reason);
+            if greater {
+                *held = Some(reason);
+            }
+            greater
+        });
+    }
+
+    /// The greatest reason so far.
+    pub fn reason(&self) -> Option<StopReason> {
+        self.0.borrow().clone()
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_on(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// To wait for a stop, or for a greater reason.
+    pub fn watch(&self) -> watch::Receiver<Option<StopReason>> {
+        self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_reason_is_told_whatever_the_order() {
+        let switch = StopSwitch::default();
+        assert!(!switch.is_on());
+        switch.stop(StopReason::Terminated);
+        switch.stop(StopReason::Limit(3));
+        assert_eq!(switch.reason(), Some(StopReason::Terminated));
+        switch.stop(StopReason::KeyRefused);
+        assert_eq!(switch.reason(), Some(StopReason::KeyRefused));
+    }
+
+    #[test]
+    fn severity_follows_the_table_of_exit_codes() {
+        let reasons = [
+            StopReason::Limit(1),
+            StopReason::Deadline(Duration::from_secs(1)),
+            StopReason::FailureLimit { unanswered: 1, settled: 1 },
+            StopReason::Outage(Duration::from_secs(1)),
+            StopReason::LongPause(Duration::from_secs(1)),
+            StopReason::Terminated,
+            StopReason::Interrupted,
+            StopReason::CustomersLost { lost: 1, known: 1 },
+            StopReason::OtherOrganization { ours: "a".into(), theirs: "b".into() },
+            StopReason::KeyRefused,
+        ];
+        assert!(reasons.is_sorted());
+        assert!(reasons.iter().map(StopReason::exit).is_sorted());
+    }
+}

@@ -1,0 +1,395 @@
+//! How many requests may be in flight: as many as the API bears, below the ceiling.
+//!
+//! The limit doubles until the first sign of back pressure, then grows by steps. It is judged once
+//! per round trip, by the attempts that were started under it. A sign is looked into before it is
+//! believed: half as many are in flight for one round, and only what then gets better was our own
+//! load. So neither a slower day nor an API that always answers some 503s drives the limit down.
+//!
+//! Pure: no clock, no I/O.
+
+pub(super) mod round;
+
+use crate::lookup::concurrency::round::{Effect, JUDGED_FROM, Round, Summary};
+use crate::lookup::settings::Adapting;
+
+/// The limit to start from: a few, so that a small API is not met by a blast.
+const FIRST: usize = 4;
+
+/// After a sign of back pressure that proved true the limit is this part of what it was.
+const SHRINK: f64 = 0.8;
+
+/// Answers that take this many times the latency without load are slow.
+const SLOW_FACTOR: f64 = 1.5;
+
+/// The limit grows while answers take no longer than this many times the latency without load.
+/// Between this and [`SLOW_FACTOR`] it stays, with a short queue at the API that keeps it busy.
+const BUSY_FACTOR: f64 = 1.25;
+
+/// Slow answers are also slower by at least this, in seconds: two time slices of a busy machine.
+/// On loopback, where an answer takes under a millisecond, the rest is noise.
+const SLOW_SECONDS: f64 = 0.020;
+
+/// The same for [`BUSY_FACTOR`].
+const BUSY_SECONDS: f64 = 0.010;
+
+/// A round with a greater share of refusals than this shows back pressure, if it is beyond what
+/// chance makes of the usual share.
+const REFUSED_SHARE: f64 = 0.02;
+
+/// So many standard deviations are beyond chance: 1 round in 1000.
+const BEYOND_CHANCE: f64 = 3.0;
+
+/// One refusal in a round may have any cause.
+const REFUSED_MOST: f64 = 1.0;
+
+/// A look with less than this part of the latency proves that our load made it slow: at half the
+/// load a queue makes it half as long.
+const FASTER: f64 = 0.8;
+
+/// A look with this part of the refusals proves the same of refusals. They are rare, so it is
+/// less than half.
+const FEWER: f64 = 0.125;
+
+/// Attempts of a look for refusals: with 1 in 20 refused by chance, 1 look in 25 sees none.
+const LOOK_ATTEMPTS: usize = 64;
+
+/// The usual share of refusals falls by this part in a round with fewer, so that it is looked at
+/// again after a while.
+const FORGETTING: f64 = 0.01;
+
+/// Rounds with the limit held up by latency, until the latency without load is looked for again:
+/// a look costs about one round, so this costs 1 %.
+const HELD_ROUNDS: u32 = 100;
+
+/// Above this part of the limit that met refusals, growth is slow.
+const NEAR_WALL: f64 = 0.95;
+
+/// Beyond this part of it, the API bears more than before.
+const BEYOND_WALL: f64 = 1.1;
+
+/// Near that limit it grows every so many rounds by [`CREEP`], so that few are refused.
+const CREEP_ROUNDS: u32 = 20;
+
+/// The part by which the limit grows then; one at least.
+const CREEP: f64 = 1.0 / 64.0;
+
+/// The number of requests that may be in flight.
+#[derive(Debug)]
+pub(in crate::lookup) struct Limit {
+    ceiling: usize,
+    adapting: Adapting,
+    limit: usize,
+    phase: Phase,
+    round: Round,
+    /// The latency without load, in seconds.
+    unloaded: Option<f64>,
+    /// From how many answers that is known: a guess, if they are few.
+    unloaded_from: usize,
+    /// The share of refusals that has nothing to do with our load.
+    usual_refusals: f64,
+    /// The limit that met refusals.
+    wall: Option<usize>,
+    rounds_held: u32,
+    rounds_crept: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    SlowStart,
+    Steady,
+    Look { from: usize, before: Summary, sign: Sign },
+}
+
+/// What a round shows of back pressure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Refusals,
+    Slow,
+    /// Not enough to shrink, too much to grow.
+    Busy,
+    None,
+}
+
+impl Limit {
+    pub(in crate::lookup) fn new(ceiling: usize, adapting: Adapting) -> Self {
+        let limit = match adapting {
+            Adapting::On => FIRST.min(ceiling),
+            Adapting::Fixed => ceiling,
+        };
+        Self {
+            ceiling,
+            adapting,
+            limit,
+            phase: Phase::SlowStart,
+            round: Round::new(0, limit),
+            unloaded: None,
+            unloaded_from: 0,
+            usual_refusals: 0.0,
+            wall: None,
+            rounds_held: 0,
+            rounds_crept: 0,
+        }
+    }
+
+    /// How many may be in flight.
+    pub(in crate::lookup) fn get(&self) -> usize {
+        self.limit
+    }
+
+    /// Notes a start, after which so many are in flight.
+    pub(in crate::lookup) fn start(&mut self, in_flight: usize) {
+        if in_flight >= self.limit {
+            self.round.reached = true;
+        }
+    }
+
+    /// Notes the answer to `request`, while `next_request` is the next to be started.
+    pub(in crate::lookup) fn settle(
+        &mut self,
+        effect: Effect,
+        (request, next_request): (i64, i64),
+    ) {
+        if self.adapting == Adapting::Fixed {
+            return;
+        }
+        self.round.add(effect, request);
+        let Some(summary) = self.round.summary(self.needed()) else {
+            return;
+        };
+        let before = self.limit;
+        let limit = self.judge(summary).clamp(1, self.ceiling);
+        self.limit = limit;
+        let settling = if limit == before { 0 } else { limit };
+        self.round = Round::new(next_request, settling);
+    }
+
+    /// The attempts that a round is judged by.
+    fn needed(&self) -> usize {
+        match self.phase {
+            Phase::Look { sign: Sign::Refusals, .. } => self.limit.max(LOOK_ATTEMPTS),
+            // A wrong guess is put right by the next look; waiting for a better one would hold up
+            // every run at its start.
+            Phase::SlowStart if self.limit < self.ceiling => self.limit,
+            Phase::Look { .. } | Phase::SlowStart | Phase::Steady => self.limit.max(JUDGED_FROM),
+        }
+    }
+
+    /// Begins anew after an outage; what is known of the API's latency stays known.
+    pub(in crate::lookup) fn restart(&mut self, next_request: i64) {
+        if self.adapting == Adapting::On {
+            self.limit = FIRST.min(self.ceiling);
+            self.phase = Phase::SlowStart;
+            self.round = Round::new(next_request, self.limit);
+        }
+    }
+
+    /// The limit for the next round.
+    fn judge(&mut self, round: Summary) -> usize {
+        let sign = self.sign(&round);
+        if let Phase::Look { from, before, sign } = self.phase {
+            self.phase = Phase::Steady;
+            return self.looked(from, (before, round), sign);
+        }
+        self.note_unloaded(&round, sign);
+        self.note_refusals(&round);
+        match sign {
+            Sign::Refusals | Sign::Slow => self.look(round, sign),
+            Sign::Busy => {
+                self.phase = Phase::Steady;
+                self.rounds_held += 1;
+                if self.rounds_held < HELD_ROUNDS || self.limit == self.ceiling {
+                    return self.limit;
+                }
+                self.look(round, sign)
+            }
+            Sign::None if round.reached => self.grown(),
+            Sign::None => self.limit,
+        }
+    }
+
+    fn sign(&self, round: &Summary) -> Sign {
+        let usual = self.usual_refusals * round.attempts as f64;
+        let most = (usual + BEYOND_CHANCE * usual.sqrt()).max(REFUSED_MOST);
+        if round.refused as f64 > most && round.refused_share() > REFUSED_SHARE {
+            return Sign::Refusals;
+        }
+        match self.unloaded {
+            Some(unloaded) if round.surely_over(slow(unloaded)) => Sign::Slow,
+            Some(unloaded) if round.surely_over(busy(unloaded)) => Sign::Busy,
+            Some(_) | None => Sign::None,
+        }
+    }
+
+    fn note_unloaded(&mut self, round: &Summary, sign: Sign) {
+        let Some(mean) = round.mean else {
+            return;
+        };
+        let is_guess = self.unloaded_from < JUDGED_FROM;
+        let is_better_guess = is_guess && sign == Sign::None && round.timed > self.unloaded_from;
+        if is_better_guess || self.unloaded.is_none_or(|known| round.surely_under(known)) {
+            // A guess that is too low would make every later round look slow.
+            let is_few = round.timed < JUDGED_FROM;
+            self.unloaded = Some(if is_few { round.at_most(mean) } else { mean });
+            self.unloaded_from = round.timed;
+        }
+    }
+
+    fn note_refusals(&mut self, round: &Summary) {
+        if round.refused_share() < self.usual_refusals {
+            self.usual_refusals =
+                (self.usual_refusals * (1.0 - FORGETTING)).max(round.refused_share());
+        }
+    }
+
+    /// Looks whether half the load makes it better.
+    fn look(&mut self, before: Summary, sign: Sign) -> usize {
+        self.rounds_held = 0;
+        self.phase = Phase::Look { from: self.limit, before, sign };
+        self.limit / 2
+    }
+
+    /// What follows from a look.
+    fn looked(&mut self, from: usize, (before, at_half): (Summary, Summary), sign: Sign) -> usize {
+        let shrunk = (from as f64 * SHRINK) as usize;
+        match sign {
+            Sign::Refusals => {
+                if at_half.refused_share() > before.refused_share() * FEWER {
+                    self.usual_refusals = at_half.refused_share();
+                    return from;
+                }
+                self.wall = Some(from);
+                self.rounds_crept = 0;
+                shrunk
+            }
+            Sign::Slow | Sign::Busy | Sign::None => {
+                let ours = match (before.mean, at_half.mean) {
+                    (Some(before), Some(at_half)) => at_half < before * FASTER,
+                    (None, _) | (_, None) => true,
+                };
+                if !ours {
+                    self.unloaded = at_half.mean;
+                    self.unloaded_from = at_half.timed;
+                    return from;
+                }
+                match self.sign(&at_half) {
+                    Sign::Refusals | Sign::Slow | Sign::Busy => self.limit,
+                    Sign::None if sign == Sign::Busy => from,
+                    Sign::None => shrunk,
+                }
+            }
+        }
+    }
+
+    /// A limit that was reached, and was borne.
+    fn grown(&mut self) -> usize {
+        if let Phase::SlowStart = self.phase {
+            let near = self.wall.map_or(usize::MAX, |wall| (wall as f64 * NEAR_WALL) as usize);
+            if self.limit * 2 > near {
+                self.phase = Phase::Steady;
+            }
+            return (self.limit * 2).min(near);
+        }
+        let limit = self.limit as f64;
+        let step = (limit.sqrt() / 2.0).max(1.0);
+        let Some(wall) = self.wall.map(|wall| wall as f64) else {
+            return (limit + step) as usize;
+        };
+        if limit > wall * BEYOND_WALL {
+            self.wall = None;
+        }
+        let near = (wall * NEAR_WALL).floor();
+        if limit < near {
+            return (limit + step).min(near) as usize;
+        }
+        self.rounds_crept += 1;
+        if self.rounds_crept < CREEP_ROUNDS {
+            return self.limit;
+        }
+        self.rounds_crept = 0;
+        (limit + (limit * CREEP).max(1.0)) as usize
+    }
+}
+
+/// From which latency on answers are slow, in seconds.
+fn slow(unloaded: f64) -> f64 {
+    (unloaded * SLOW_FACTOR).max(unloaded + SLOW_SECONDS)
+}
+
+/// From which latency on the limit grows no more, in seconds.
+fn busy(unloaded: f64) -> f64 {
+    (unloaded * BUSY_FACTOR).max(unloaded + BUSY_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The limit after a round at `limit` in which so many were refused, all others answered.
+    fn after_round(limit: usize, refused: usize) -> usize {
+        let mut control = Limit::new(1000, Adapting::On);
+        (control.limit, control.round) = (limit, Round::new(0, 0));
+        control.start(limit);
+        for request in 0..limit {
+            let effect = if request < refused { Effect::Refused } else { Effect::Answered(0.05) };
+            control.settle(effect, (request as i64, limit as i64));
+        }
+        control.get()
+    }
+
+    #[test]
+    fn one_refusal_or_one_in_fifty_is_no_sign() {
+        assert_eq!((after_round(20, 1), after_round(20, 2)), (40, 10));
+        assert_eq!((after_round(200, 4), after_round(200, 5)), (400, 100));
+    }
+
+    #[test]
+    fn a_few_refusals_at_half_the_load_do_not_clear_us() {
+        for (refused_at_half, then) in [(5, 160), (50, 200)] {
+            let mut control = Limit::new(1000, Adapting::On);
+            (control.limit, control.round) = (200, Round::new(0, 0));
+            let refused = |request| match request {
+                0..200 => request < 100,
+                _ => request < 200 + refused_at_half,
+            };
+            for request in 0..200 {
+                let effect =
+                    if refused(request) { Effect::Refused } else { Effect::Answered(0.05) };
+                control.settle(effect, (request, 200));
+            }
+            assert_eq!(control.get(), 100);
+            let mut request = 200;
+            while control.get() == 100 {
+                let effect =
+                    if refused(request) { Effect::Refused } else { Effect::Answered(0.05) };
+                control.settle(effect, (request, request + 1));
+                request += 1;
+            }
+            assert_eq!(control.get(), then);
+        }
+    }
+
+    #[test]
+    fn slow_is_told_by_a_factor_and_by_the_least_difference_that_means_anything() {
+        let told = |unloaded| [busy(unloaded), slow(unloaded)].map(|at| (at * 1e4).round());
+        assert_eq!(told(0.2), [2500.0, 3000.0]);
+        assert_eq!(told(0.001), [110.0, 210.0]);
+    }
+
+    #[test]
+    fn a_limit_that_was_not_reached_does_not_grow() {
+        let mut control = Limit::new(64, Adapting::On);
+        for request in 0..1000 {
+            control.start(3);
+            control.settle(Effect::Answered(0.05), (request, request + 1));
+        }
+        assert_eq!(control.get(), FIRST);
+    }
+
+    #[test]
+    fn a_fixed_limit_is_the_ceiling() {
+        let mut control = Limit::new(64, Adapting::Fixed);
+        (0..1000).for_each(|request| control.settle(Effect::Refused, (request, request + 1)));
+        control.restart(1000);
+        assert_eq!(control.get(), 64);
+    }
+}

@@ -1,0 +1,119 @@
+//! How many requests a second: evenly spaced starts, at the rate that is set or the one that the
+//! API taught, whichever is lower.
+//!
+//! Pure: no clock, no I/O.
+
+pub(super) mod learned;
+
+use crate::lookup::rate::learned::{Admission, LearnedRate};
+use std::time::{Duration, Instant};
+
+/// Timers wake a little late. Starts that were missed by up to this are made up for, so that the
+/// rate is reached; no more than that, so that it is not passed.
+const LATENESS: Duration = Duration::from_millis(5);
+
+/// Spaces the starts of requests, if there is a rate to keep.
+#[derive(Clone, Debug)]
+pub(in crate::lookup) struct RateLimit {
+    set: Option<f64>,
+    learned: LearnedRate,
+    next: Option<Instant>,
+}
+
+impl RateLimit {
+    /// At most `per_second` starts a second; `None`: as many as there are, until the API teaches
+    /// a pace.
+    pub(in crate::lookup) fn new(per_second: Option<f64>) -> Self {
+        Self { set: per_second, learned: LearnedRate::default(), next: None }
+    }
+
+    /// The rate that is kept, in requests a second.
+    pub(in crate::lookup) fn per_second(&self) -> Option<f64> {
+        [self.set, self.learned.per_second()].into_iter().flatten().reduce(f64::min)
+    }
+
+    /// When the next start may be; `None`: now.
+    pub(in crate::lookup) fn wait(&self, now: Instant) -> Option<Instant> {
+        self.next.filter(|next| *next > now)
+    }
+
+    /// Notes a start.
+    pub(in crate::lookup) fn start(&mut self, now: Instant) {
+        self.learned.start(now);
+        self.next = self.per_second().map(|rate| {
+            let earliest = now.checked_sub(LATENESS).unwrap_or(now);
+            let interval = Duration::from_secs_f64(1.0 / rate);
+            self.next.unwrap_or(now).max(earliest) + interval
+        });
+    }
+
+    /// Nothing starts between these times, so nothing is accepted.
+    pub(in crate::lookup) fn pause(&mut self, from: Instant, until: Instant) {
+        self.learned.pause(until.saturating_duration_since(from));
+    }
+
+    /// Notes the answer to `request`, while `next_request` is the next to be started.
+    pub(in crate::lookup) fn settle(
+        &mut self,
+        verdict: Admission,
+        requests: (i64, i64),
+        now: Instant,
+    ) {
+        self.learned.settle(verdict, requests, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time;
+    use proptest::prelude::*;
+
+    /// Starts as early as the pace allows, from a timer that is late by each of `late` in turn.
+    fn starts(rate: f64, late: &[Duration], count: usize) -> Vec<Duration> {
+        let (mut pace, begin) = (RateLimit::new(Some(rate)), time::instant());
+        let mut now = begin;
+        let late = late.iter().cycle();
+        let starts = late.take(count).map(|late| {
+            if let Some(next) = pace.wait(now) {
+                now = next + *late;
+            }
+            pace.start(now);
+            now - begin
+        });
+        starts.collect()
+    }
+
+    #[test]
+    fn starts_are_evenly_spaced() {
+        let starts = starts(10.0, &[Duration::ZERO], 4);
+        assert_eq!(starts, [0, 100, 200, 300].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn a_late_timer_does_not_lower_the_rate() {
+        let last = *starts(5000.0, &[Duration::from_millis(1)], 10_001).last().unwrap();
+        assert!((1.99..2.01).contains(&last.as_secs_f64()), "{last:?}");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_waits() {
+        let (mut pace, now) = (RateLimit::new(None), time::instant());
+        pace.start(now);
+        assert_eq!(pace.wait(now), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_rate_is_never_passed(
+            rate in 1.0..20_000.0_f64,
+            late in proptest::collection::vec((0..50_u64).prop_map(Duration::from_millis), 1..20),
+        ) {
+            let starts = starts(rate, &late, 500);
+            for (count, at) in starts.iter().enumerate() {
+                let allowed = (*at + LATENESS).as_secs_f64() * rate + 1.001;
+                prop_assert!(count as f64 <= allowed, "{count} starts in {at:?}");
+            }
+        }
+    }
+}

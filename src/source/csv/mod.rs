@@ -1,0 +1,413 @@
+//! Rows out of a CSV file or standard input.
+
+pub(in crate::source) mod column;
+pub(in crate::source) mod decode;
+mod records;
+pub(in crate::source) mod sniff;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::source::csv::decode::{Bytes, HalfCharacter, Packing, Text, unpack};
+use crate::source::csv::records::{Keep, MAX_RECORD_BYTES, SplitError, Splitter, Step};
+use crate::source::csv::sniff::{Head, HeadEnd, Header, Layout, LayoutError, Wishes};
+use crate::source::error::{SourceError, quoted};
+use crate::source::{InputRow, SourceSettings};
+
+/// How much text the layout is judged by.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Files that people take for CSV: offset, the bytes there, what it is, what to do.
+const OTHER_KINDS: [(usize, &[u8], &str, &str); 6] = [
+    (0, b"SQLite format 3\0", "an SQLite database", "Name it as sqlite:PATH with --table."),
+    (0, b"PK\x03\x04", "a ZIP archive or a workbook", "Unpack it, or save the sheet as CSV."),
+    (0, b"\xd0\xcf\x11\xe0", "an old workbook", "Save its sheet as CSV."),
+    (0, b"%PDF-", "a PDF", "Export the data as CSV."),
+    (0, b"PAR1", "a Parquet file", "Export the data as CSV."),
+    (257, b"ustar", "a tar archive", "Unpack it and name the file in it."),
+];
+
+/// The rows of one file, read as they are asked for.
+pub(in crate::source) struct CsvRows {
+    name: String,
+    text: Text,
+    packing: Packing,
+    /// Decoded and not yet split, from `at` on.
+    piece: Vec<u8>,
+    at: usize,
+    splitter: Splitter,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Ahead,
+    /// All is read, the last record may still be in the splitter.
+    OfText,
+    Reached,
+}
+
+/// Opens a file to read.
+pub(in crate::source) fn open_file(path: &Path) -> Result<Bytes, SourceError> {
+    let name = quoted(&path.to_string_lossy());
+    let explain = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => SourceError::Missing { name: name.clone() },
+        io::ErrorKind::PermissionDenied => SourceError::Denied { name: name.clone() },
+        io::ErrorKind::IsADirectory => SourceError::Directory { name: name.clone() },
+        _ => SourceError::Read { name: name.clone(), line: 0, error },
+    };
+    let file = File::open(path).map_err(explain)?;
+    if file.metadata().map_err(explain)?.is_dir() {
+        return Err(SourceError::Directory { name });
+    }
+    Ok(Box::new(file))
+}
+
+/// Unpacks, decodes and judges `input`; says how it was understood. `name` is for messages.
+pub(in crate::source) fn open(
+    name: String,
+    input: Bytes,
+    settings: &SourceSettings,
+) -> Result<(String, CsvRows), SourceError> {
+    let unpacked = unpack(input);
+    let (input, packing) = unpacked.map_err(|error| explain(&name, Packing::Plain, 0, error))?;
+    let mut text =
+        Text::new(input, settings.encoding).map_err(|error| explain(&name, packing, 0, error))?;
+    refuse_other_kinds(&name, text.raw_head())?;
+    let mut piece = Vec::new();
+    let failed = |error| explain(&name, packing, 0, error);
+    let mut end = fill(&mut text, &mut piece, HEAD_BYTES).map_err(failed)?;
+    if !sniff::is_enough(Head { text: &piece, end }) {
+        end = fill(&mut text, &mut piece, MAX_RECORD_BYTES + 1).map_err(failed)?;
+    }
+    if piece.is_empty() {
+        return Err(SourceError::Empty { name });
+    }
+    let wishes = Wishes {
+        delimiter: settings.delimiter,
+        column: settings.column.as_deref(),
+        header: if settings.no_header { Header::None } else { Header::Sniffed },
+    };
+    let layout =
+        sniff::layout(Head { text: &piece, end }, wishes).map_err(|error| match error {
+            LayoutError::Split(error) => unsplit(&name, error),
+            LayoutError::Column(error) => SourceError::Column { name: name.clone(), error },
+        })?;
+    let understood = describe(packing, text.encoding(), &layout);
+    let splitter = Splitter::new(layout.delimiter, Keep::Only(layout.column));
+    let mut rows = CsvRows { name, text, packing, piece, at: 0, splitter, end: End::Ahead };
+    for _ in 0..layout.skip {
+        rows.next_row()?;
+    }
+    Ok((understood, rows))
+}
+
+impl CsvRows {
+    /// The next row, or none at the end.
+    pub(in crate::source) fn next_row(&mut self) -> Result<Option<InputRow>, SourceError> {
+        while self.end == End::Ahead {
+            let (read, step) = self
+                .splitter
+                .feed(&self.piece[self.at..])
+                .map_err(|error| unsplit(&self.name, error))?;
+            self.at += read;
+            if step == Step::Record {
+                return Ok(Some(self.row()));
+            }
+            self.piece.clear();
+            self.at = 0;
+            let more = self.text.read(&mut self.piece);
+            let line = self.splitter.line();
+            if !more.map_err(|error| explain(&self.name, self.packing, line, error))? {
+                self.end = End::OfText;
+            }
+        }
+        if self.end == End::OfText {
+            self.end = End::Reached;
+            let step = self.splitter.finish().map_err(|error| unsplit(&self.name, error))?;
+            if step == Step::Record {
+                return Ok(Some(self.row()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn row(&mut self) -> InputRow {
+        let record = self.splitter.take();
+        InputRow { row: record.line, text: record.cells.into_iter().next().unwrap_or_default() }
+    }
+}
+
+/// Reads until there are so many bytes, or all.
+fn fill(text: &mut Text, piece: &mut Vec<u8>, bytes: usize) -> io::Result<HeadEnd> {
+    while piece.len() < bytes {
+        if !text.read(piece)? {
+            return Ok(HeadEnd::EndOfFile);
+        }
+    }
+    Ok(HeadEnd::Cut)
+}
+
+fn describe(packing: Packing, encoding: &str, layout: &Layout) -> String {
+    let column = layout.column + 1;
+    let mut words: Vec<String> = packing.name().map(str::to_owned).into_iter().collect();
+    words.push(sniff::delimiter_name(layout.delimiter));
+    words.push(encoding.to_owned());
+    words.push(match (&layout.name, layout.delimiter) {
+        (Some(name), None) => format!("header {}", quoted(name.trim())),
+        (Some(name), Some(_)) => format!("column {column} {}", quoted(name.trim())),
+        (None, None) => "no header".to_owned(),
+        (None, Some(_)) => format!("no header, column {column}"),
+    });
+    if !layout.others.is_empty() {
+        words.push(format!("not column {}", layout.others.join(" or ")));
+    }
+    words.join(", ")
+}
+
+fn refuse_other_kinds(name: &str, head: &[u8]) -> Result<(), SourceError> {
+    for (offset, magic, what, advice) in OTHER_KINDS {
+        if head.get(offset..).is_some_and(|bytes| bytes.starts_with(magic)) {
+            return Err(SourceError::NotText { name: name.to_owned(), what, advice });
+        }
+    }
+    Ok(())
+}
+
+fn unsplit(name: &str, error: SplitError) -> SourceError {
+    let name = name.to_owned();
+    match error {
+        SplitError::UnclosedQuote { line } => SourceError::UnclosedQuote { name, line },
+        SplitError::TooLong { line } => SourceError::RowTooLong { name, line },
+    }
+}
+
+/// The system's own errors have a number; without one, the packed data itself is wrong.
+fn explain(name: &str, packing: Packing, line: u64, error: io::Error) -> SourceError {
+    let name = name.to_owned();
+    if error.get_ref().is_some_and(|inner| inner.is::<HalfCharacter>()) {
+        return SourceError::CutShort { name, packing: "UTF-16", place: place(line) };
+    }
+    match (packing.name(), error.raw_os_error()) {
+        (Some(packing), None) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            SourceError::CutShort { name, packing, place: place(line) }
+        }
+        (Some(packing), None) => {
+            SourceError::Damaged { name, packing, line, error: error.to_string() }
+        }
+        (Some(_), Some(_)) | (None, _) => SourceError::Read { name, line, error },
+    }
+}
+
+/// Where a file broke off, for a person.
+fn place(line: u64) -> String {
+    if line == 0 { "before the first line ends".to_owned() } else { format!("after line {line}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Location;
+    use proptest::prelude::*;
+
+    fn settings() -> SourceSettings {
+        SourceSettings::new(Location::Stdin)
+    }
+
+    fn read_with(
+        bytes: &[u8],
+        settings: &SourceSettings,
+    ) -> Result<(String, Vec<(u64, String)>), SourceError> {
+        let input = Box::new(io::Cursor::new(bytes.to_vec()));
+        let (understood, mut rows) = open("input".to_owned(), input, settings)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next_row()? {
+            found.push((row.row, row.text));
+        }
+        Ok((understood, found))
+    }
+
+    fn read(bytes: &[u8]) -> (String, Vec<(u64, String)>) {
+        read_with(bytes, &settings()).unwrap()
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        read_with(bytes, &settings()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn utf16_that_ends_in_half_a_character_is_cut_short() {
+        let text = "id,email\n1,a@x.io\n";
+        let mut bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(read_with(&bytes, &settings()).unwrap().1.len(), 1);
+        bytes.push(b'a');
+        let error = read_with(&bytes, &settings()).unwrap_err().to_string();
+        assert!(error.contains("cut short: its UTF-16 data ends in the middle"), "{error}");
+    }
+
+    #[test]
+    fn says_how_a_file_was_understood() {
+        let (understood, rows) =
+            read(b"Name;Ort;E-Mail\r\nJ\xf6rg;K\xf6ln;j@x.io\r\nAnn;;\r\nX\r\n");
+        assert_eq!(understood, "semicolon, Windows-1252, column 3 `E-Mail`");
+        let expected = [(2, "j@x.io"), (3, ""), (4, "")];
+        assert_eq!(rows, expected.map(|(line, text)| (line, text.to_owned())));
+        assert_eq!(read(b"a@x.io\n").0, "one email a line, UTF-8, no header");
+        assert_eq!(read(b"Who\na@x.io\n").0, "one email a line, UTF-8, header `Who`");
+        assert_eq!(read(b"1,a@x.io\n").0, "comma, UTF-8, no header, column 2");
+        assert_eq!(
+            read(b"email\tMail\na@x.io\tb@x.io\n").0,
+            "tab, UTF-8, column 1 `email`, not column `Mail`"
+        );
+    }
+
+    #[test]
+    fn a_file_without_text_is_empty_and_one_with_a_header_alone_is_not() {
+        for bytes in [&b""[..], b"\xef\xbb\xbf", b"\xff\xfe"] {
+            let error = read_with(bytes, &settings()).unwrap_err();
+            assert_eq!(error.kind(), crate::source::SourceErrorKind::Empty, "{error}");
+        }
+        assert_eq!(read(b"id,email\n").1, []);
+        assert_eq!(read(b"email").1, []);
+    }
+
+    #[test]
+    fn what_is_no_csv_is_named() {
+        assert!(error(b"SQLite format 3\0....").contains("sqlite:PATH"));
+        assert!(error(b"PK\x03\x04....").contains("workbook"));
+    }
+
+    #[test]
+    fn a_row_out_of_bounds_names_its_line() {
+        let message = error(b"id,email\n1,a@x.io\n\n2,\"b@x.io\n3,c@x.io\n");
+        assert!(message.contains("line 4: a quote"), "{message}");
+        let mut long = b"id,email\n1,a@x.io\n2,".to_vec();
+        long.resize(9 << 20, b'x');
+        assert!(error(&long).contains("line 3: the row"));
+    }
+
+    #[test]
+    fn a_cell_of_megabytes_beside_the_email_is_no_trouble() {
+        let blob = "x".repeat(7 << 20);
+        let text = format!("blob,email\n\"{blob}\",a@x.io\n{blob},b@x.io\n");
+        let rows = read(text.as_bytes()).1;
+        assert_eq!(rows, [(2, "a@x.io".to_owned()), (3, "b@x.io".to_owned())]);
+    }
+
+    #[test]
+    fn a_first_row_of_megabytes_is_understood() {
+        let blob = "x\n".repeat(3 << 20);
+        let rows = read(format!("\"{blob}\";a@x.io\n\";\";b@x.io\n").as_bytes());
+        assert_eq!(rows.0, "semicolon, UTF-8, no header, column 2");
+        assert_eq!(rows.1, [(1, "a@x.io".to_owned()), ((3 << 20) + 2, "b@x.io".to_owned())]);
+    }
+
+    #[test]
+    fn an_odd_byte_far_into_the_file_loses_nothing() {
+        let mut bytes = b"id,email\n".to_vec();
+        for row in 0..20_000 {
+            bytes.extend_from_slice(format!("{row},jörg{row}@x.io\n").as_bytes());
+        }
+        bytes.extend_from_slice(b"x,j\xf6rg@x.io\n");
+        let (understood, rows) = read(&bytes);
+        assert_eq!(understood, "comma, UTF-8, column 2 `email`");
+        assert_eq!(rows[19_999], (20_001, "jörg19999@x.io".to_owned()));
+        assert_eq!(rows[20_000], (20_002, "jörg@x.io".to_owned()));
+    }
+
+    #[test]
+    fn packed_data_cut_short_is_said_to_be() {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for row in 0..50_000 {
+            writeln!(encoder, "{row},a{row}@x.io").unwrap();
+        }
+        let packed = encoder.finish().unwrap();
+        assert!(error(&packed[..packed.len() - 9]).contains("cut short: its gzip data"));
+        let mut damaged = packed;
+        let middle = damaged.len() / 2;
+        damaged[middle..middle + 64].fill(0xff);
+        assert!(error(&damaged).contains("damaged: its gzip data"));
+    }
+
+    fn records() -> impl Strategy<Value = (Vec<Vec<String>>, usize)> {
+        (1_usize..5).prop_flat_map(|width| {
+            let cell = prop_oneof![
+                "[a-z]{0,6}@[a-z]{1,4}\\.io",
+                "[ a-zé\",;|\t\r\n]{0,12}",
+                Just("\"a@b\"@x.io".to_owned()),
+            ];
+            let row = prop::collection::vec(cell, width);
+            (prop::collection::vec(row, 1..12), 0..width)
+        })
+    }
+
+    /// Where each record starts, from the records themselves.
+    fn lines(records: &[Vec<String>], skipped: u64) -> Vec<u64> {
+        let mut line = 1 + skipped;
+        let mut starts = Vec::new();
+        for record in records {
+            starts.push(line);
+            let text = record.join("");
+            let inside =
+                record.iter().map(|c| c.replace("\r\n", "\n").matches(['\r', '\n']).count());
+            assert!(text.len() < 1000);
+            line += 1 + inside.sum::<usize>() as u64;
+        }
+        starts
+    }
+
+    fn encode(text: &str, encoding: usize) -> Vec<u8> {
+        match encoding {
+            0 => text.as_bytes().to_vec(),
+            1 => encoding_rs::WINDOWS_1252.encode(text).0.into_owned(),
+            2 => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            3 => format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_be_bytes).collect(),
+            _ => format!("\u{feff}{text}").into_bytes(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn what_the_csv_crate_writes_is_read_back(
+            (records, wanted) in records(),
+            delimiter in prop::sample::select(vec![b',', b';', b'\t', b'|']),
+            line_end in prop::sample::select(vec!["\n", "\r\n", "\r"]),
+            encoding in 0_usize..5,
+            always in any::<bool>(),
+        ) {
+            let terminator = match line_end {
+                "\r\n" => ::csv::Terminator::CRLF,
+                other => ::csv::Terminator::Any(other.as_bytes()[0]),
+            };
+            let style = if always { ::csv::QuoteStyle::Always } else { ::csv::QuoteStyle::Necessary };
+            let mut writer = ::csv::WriterBuilder::new()
+                .delimiter(delimiter).terminator(terminator).quote_style(style).from_writer(Vec::new());
+            let width = records[0].len();
+            let header: Vec<String> = (0..width)
+                .map(|i| if i == wanted { "E-Mail".to_owned() } else { format!("c{i}") }).collect();
+            writer.write_record(&header).unwrap();
+            for record in &records {
+                writer.write_record(record).unwrap();
+            }
+            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let mut settings = settings();
+            settings.delimiter = Some(delimiter);
+            let bytes = encode(&text, encoding);
+            let (_, rows) = read_with(&bytes, &settings).unwrap();
+            // The sniffed encoding needs text enough: a few bytes of UTF-16 may look like another.
+            let expected: Vec<(u64, String)> = lines(&records, 1)
+                .into_iter()
+                .zip(records.iter().map(|record| record[wanted].clone()))
+                .collect();
+            prop_assert_eq!(rows, expected, "{:?}", text);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = read_with(&bytes, &settings());
+        }
+    }
+}

@@ -58,9 +58,9 @@ mod plan {
     use super::*;
     use rusqlite::Connection;
     use std::convert::Infallible;
-    use telemetron_sync::domain::stop::StopSwitch;
     use telemetron_sync::plan::build::{PlanSettings, PlanSummary, build};
     use telemetron_sync::source::InputRow;
+    use telemetron_sync::stop_switch::StopSwitch;
     use telemetron_sync::store::{Store, runs};
     use telemetron_sync::time;
 

@@ -1,6 +1,7 @@
 //! SIGINT and SIGTERM ask a run to stop; the second one ends it at once.
 
-use crate::domain::stop::{StopReason, StopSwitch};
+use crate::domain::stop::StopReason;
+use crate::stop_switch::StopSwitch;
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -1,9 +1,10 @@
-//! Why a run ends before its plan does, and the switch that asks it to.
+//! Why a run ends before its plan does.
+//!
+//! Pure: no clock, no I/O.
 
 use crate::domain::exit::Exit;
 use std::fmt;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Why a run stops early. The order is the severity: where several hold, the greatest is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,58 +108,9 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// Asks a run to stop, from anywhere, and lets its parts know.
-#[derive(Clone, Debug)]
-pub struct StopSwitch(watch::Sender<Option<StopReason>>);
-
-impl Default for StopSwitch {
-    fn default() -> Self {
-        Self(watch::Sender::new(None))
-    }
-}
-
-impl StopSwitch {
-    /// Asks for a stop. A greater reason replaces a lesser one, never the other way round.
-    pub fn stop(&self, reason: StopReason) {
-        self.0.send_if_modified(|held| {
-            let greater = held.as_ref() < Some(&reason);
-            if greater {
-                *held = Some(reason);
-            }
-            greater
-        });
-    }
-
-    /// The greatest reason so far.
-    pub fn reason(&self) -> Option<StopReason> {
-        self.0.borrow().clone()
-    }
-
-    /// Whether a stop was asked for.
-    pub fn is_on(&self) -> bool {
-        self.0.borrow().is_some()
-    }
-
-    /// To wait for a stop, or for a greater reason.
-    pub fn watch(&self) -> watch::Receiver<Option<StopReason>> {
-        self.0.subscribe()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_greatest_reason_is_told_whatever_the_order() {
-        let switch = StopSwitch::default();
-        assert!(!switch.is_on());
-        switch.stop(StopReason::Terminated);
-        switch.stop(StopReason::Limit(3));
-        assert_eq!(switch.reason(), Some(StopReason::Terminated));
-        switch.stop(StopReason::KeyRefused);
-        assert_eq!(switch.reason(), Some(StopReason::KeyRefused));
-    }
 
     #[test]
     fn severity_follows_the_table_of_exit_codes() {

@@ -3,8 +3,9 @@
 
 use crate::domain::counts::Counts;
 use crate::domain::email::{Email, InvalidEmail};
-use crate::domain::stop::{StopReason, StopSwitch};
+use crate::domain::stop::StopReason;
 use crate::source::InputRow;
+use crate::stop_switch::StopSwitch;
 use crate::time;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::ToSqlOutput;

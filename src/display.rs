@@ -7,8 +7,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// `text` without a character that could move a cursor, change a color or turn the reading
-/// direction: each stands as its escape.
+/// The longest piece of outside text that a message repeats, in characters.
+const QUOTED_CHARS: usize = 200;
+
+/// `text` with each character that could steer a terminal, change the reading direction or hide
+/// replaced by its escape.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -29,10 +32,27 @@ pub fn shown(path: &Path) -> String {
     escaped(&path.to_string_lossy()).into_owned()
 }
 
+/// Text from outside as part of a message: escaped, and cut after 200 characters.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS) {
+        Some((end, _)) => format!("{}…", escaped(&text[..end])),
+        None => escaped(text).into_owned(),
+    }
+}
+
+/// [`shortened`] text between backticks.
+pub fn quoted(text: &str) -> String {
+    format!("`{}`", shortened(text))
+}
+
+/// Control characters, and those of Unicode's category Cf and its separators of lines: they show
+/// nothing themselves and change what stands beside them.
 fn is_unsafe(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A number with a comma at every third digit.
@@ -75,6 +95,15 @@ mod tests {
         assert_eq!(escaped("plain äöü"), "plain äöü");
         assert_eq!(escaped("\u{1b}[31mred\n"), "\\u{1b}[31mred\\n");
         assert_eq!(escaped("a\u{202e}b\u{9b}"), "a\\u{202e}b\\u{9b}");
+        assert_eq!(escaped("\u{feff}a\u{200b}"), "\\u{feff}a\\u{200b}");
+        assert_eq!(escaped("it's \"na\u{308}h\" C:\\x"), "it's \"na\u{308}h\" C:\\x");
+        assert_eq!(quoted("a\u{1b}[31m\r\n"), "`a\\u{1b}[31m\\r\\n`");
+    }
+
+    #[test]
+    fn long_text_is_cut() {
+        assert_eq!(shortened(&"ä".repeat(1000)).chars().count(), QUOTED_CHARS + 1);
+        assert_eq!(shortened(&"ä".repeat(QUOTED_CHARS)).chars().count(), QUOTED_CHARS);
     }
 
     #[test]

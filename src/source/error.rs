@@ -1,10 +1,8 @@
 //! What can be wrong with a source: each message says what, where, and what to do next.
 
+use crate::display::quoted;
 use std::fmt::Write as _;
 use std::io;
-
-/// The longest piece of outside text that a message repeats, in characters.
-const SHOWN_CHARS: usize = 200;
 
 /// The most columns or tables that a message lists.
 const LISTED_NAMES: usize = 30;
@@ -179,39 +177,6 @@ impl NearNames {
     }
 }
 
-/// Outside text between backticks, safe to print: see [`escaped`].
-pub(super) fn quoted(text: &str) -> String {
-    format!("`{}`", escaped(text))
-}
-
-/// Outside text with its control and invisible characters escaped, cut after some 200 characters.
-pub(super) fn escaped(text: &str) -> String {
-    let mut shown = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == SHOWN_CHARS {
-            shown.push('…');
-            break;
-        }
-        push_escaped(&mut shown, c);
-    }
-    shown
-}
-
-/// Outside text with its control and invisible characters escaped, whole.
-pub(super) fn escaped_whole(text: &str) -> String {
-    let mut shown = String::new();
-    text.chars().for_each(|c| push_escaped(&mut shown, c));
-    shown
-}
-
-fn push_escaped(shown: &mut String, c: char) {
-    if matches!(c, '\'' | '"' | '\\') {
-        shown.push(c);
-    } else {
-        shown.extend(c.escape_debug());
-    }
-}
-
 fn listed(names: &[String]) -> String {
     let mut list =
         names.iter().take(LISTED_NAMES).map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
@@ -224,17 +189,6 @@ fn listed(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn outside_text_cannot_steer_a_terminal() {
-        assert_eq!(quoted("a\u{1b}[31m\r\n\u{202e}b"), "`a\\u{1b}[31m\\r\\n\\u{202e}b`");
-        assert_eq!(quoted("it's \"näh\" C:\\x"), "`it's \"näh\" C:\\x`");
-    }
-
-    #[test]
-    fn long_text_is_cut() {
-        assert_eq!(escaped(&"x".repeat(1000)).chars().count(), SHOWN_CHARS + 1);
-    }
 
     #[test]
     fn near_names_come_first() {

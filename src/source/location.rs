@@ -8,7 +8,8 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
-use super::error::{SourceError, escaped_whole, quoted};
+use super::error::SourceError;
+use crate::display::{escaped, quoted};
 
 /// The parameters of a URL that reach PostgreSQL; any other would be ignored in silence.
 const POSTGRES_PARAMETERS: &[&str] = &[
@@ -125,9 +126,9 @@ impl Location {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Stdin => "standard input".to_owned(),
-            Self::File(path) => escaped_whole(&lasting_path(path).to_string_lossy()),
+            Self::File(path) => escaped(&lasting_path(path).to_string_lossy()).into_owned(),
             Self::Sqlite(path) => {
-                format!("sqlite:{}", escaped_whole(&lasting_path(path).to_string_lossy()))
+                format!("sqlite:{}", escaped(&lasting_path(path).to_string_lossy()))
             }
             Self::Postgres(url) | Self::Mysql(url) => url.place.clone(),
         }
@@ -145,7 +146,7 @@ impl DatabaseUrl {
         let database = options.get_database().unwrap_or(user);
         let place = format!("postgres://{user}@{address}:{}/{database}", options.get_port());
         let options = Options::Postgres(Box::new(options.disable_statement_logging()));
-        Ok(Self { options, place: escaped_whole(&place) })
+        Ok(Self { options, place: escaped(&place).into_owned() })
     }
 
     fn mysql(url: &Url) -> Result<Self, SourceError> {
@@ -167,7 +168,7 @@ impl DatabaseUrl {
             .no_engine_substitution(false)
             .disable_statement_logging();
         let options = Options::Mysql(Box::new(options));
-        Ok(Self { options, place: escaped_whole(&place) })
+        Ok(Self { options, place: escaped(&place).into_owned() })
     }
 }
 
@@ -211,7 +212,7 @@ fn broken_url(error: &dyn fmt::Display) -> SourceError {
     SourceError::Usage(format!(
         "The database URL cannot be understood: {}. Write kind://user:password@host:port/database, \
          with special characters in the password as %23 (#), %2F (/), %3A (:), %3F (?), %40 (@).",
-        escaped_whole(&error.to_string())
+        escaped(&error.to_string())
     ))
 }
 

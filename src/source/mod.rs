@@ -16,6 +16,7 @@ pub use encoding_rs::Encoding;
 pub use self::error::{ColumnError, NearNames, SourceError, SourceErrorKind};
 pub use self::location::{DatabaseUrl, Location};
 pub use self::settings::SourceSettings;
+use crate::display::quoted;
 use csv::CsvRows;
 use csv::decode;
 use database::feed::RowReceiver;
@@ -40,7 +41,7 @@ pub fn encoding(name: &str) -> Result<&'static Encoding, SourceError> {
         SourceError::Usage(format!(
             "There is no encoding {}. Try UTF-8, UTF-16, Windows-1252, Latin-1 or another of \
              https://encoding.spec.whatwg.org/#names-and-labels.",
-            error::quoted(name)
+            quoted(name)
         ))
     })
 }
@@ -82,7 +83,7 @@ pub fn open(settings: &SourceSettings) -> Result<OpenSource, SourceError> {
             open_csv(settings, "Standard input".to_owned(), input)?
         }
         Location::File(path) => {
-            let name = error::quoted(&path.to_string_lossy());
+            let name = quoted(&path.to_string_lossy());
             open_csv(settings, name, csv::open_file(path)?)?
         }
         Location::Sqlite(path) => {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::{SourceError, escaped_whole, quoted};
+use super::error::SourceError;
 use super::location::lasting_path;
 use super::{Encoding, Location};
+use crate::display::{escaped, quoted};
 use crate::source::csv::column;
 use crate::source::database::table::TableName;
 
@@ -50,8 +51,8 @@ impl SourceSettings {
     pub fn name(&self) -> String {
         let place = self.location.name();
         match (&self.table, &self.query) {
-            (Some(table), _) => format!("{place} table {}", escaped_whole(table)),
-            (None, Some(query)) => format!("{place} query {}", escaped_whole(query.trim())),
+            (Some(table), _) => format!("{place} table {}", escaped(table)),
+            (None, Some(query)) => format!("{place} query {}", escaped(query.trim())),
             (None, None) => place,
         }
     }

@@ -9,10 +9,11 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::display::quoted;
 use crate::source::csv::decode::{Bytes, HalfCharacter, Packing, Text, unpack};
 use crate::source::csv::records::{Keep, MAX_RECORD_BYTES, SplitError, Splitter, Step};
 use crate::source::csv::sniff::{Head, HeadEnd, Header, Layout, LayoutError, Wishes};
-use crate::source::error::{SourceError, quoted};
+use crate::source::error::SourceError;
 use crate::source::{InputRow, SourceSettings};
 
 /// How much text the layout is judged by.

@@ -2,10 +2,11 @@
 //!
 //! Pure: no clock, no I/O.
 
+use crate::display::quoted;
 use crate::domain::email::Email;
 use crate::source::csv::column::{self, Choice, Evidence};
 use crate::source::csv::records::{Keep, Record, SplitError, Splitter, Step};
-use crate::source::error::{ColumnError, quoted};
+use crate::source::error::ColumnError;
 
 /// What separates cells, in the order in which a tie is decided.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];

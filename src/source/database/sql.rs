@@ -11,12 +11,13 @@ use futures::StreamExt;
 use sqlx::{AssertSqlSafe, Column, Database, Executor, SqlSafeStr, Statement, raw_sql};
 use tokio::sync::oneshot;
 
+use crate::display::{quoted, shortened};
 use crate::source::SourceSettings;
 use crate::source::csv::column::{self, Evidence};
 use crate::source::database::dialect::{Dialect, Fault, MySqlOrMariaDb, PostgreSql, close};
 use crate::source::database::feed::{self, Break, RowReceiver, RowSender, Stop};
 use crate::source::database::table::{TableName, quoted_name};
-use crate::source::error::{NearNames, SourceError, escaped, quoted};
+use crate::source::error::{NearNames, SourceError};
 use crate::source::location::{DatabaseUrl, Options};
 
 /// How long a server has to let us in.
@@ -273,9 +274,9 @@ fn message(error: &sqlx::Error) -> String {
         sqlx::Error::Io(error) => error.to_string(),
         other => other.to_string(),
     };
-    escaped(text.trim().trim_end_matches('.'))
+    shortened(text.trim().trim_end_matches('.'))
 }
 
 fn unreachable_server(url: &DatabaseUrl, message: &str) -> SourceError {
-    SourceError::Unreachable { server: url.to_string(), message: escaped(message) }
+    SourceError::Unreachable { server: url.to_string(), message: shortened(message) }
 }

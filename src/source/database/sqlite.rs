@@ -8,11 +8,12 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::display::{quoted, shortened};
 use crate::source::SourceSettings;
 use crate::source::csv::column::{self, Evidence};
 use crate::source::database::feed::{self, Break, RowReceiver, RowSender, Stop};
 use crate::source::database::table::{TableName, quoted_name};
-use crate::source::error::{NearNames, SourceError, escaped, quoted};
+use crate::source::error::{NearNames, SourceError};
 
 /// How long to wait for a program that is just writing.
 const BUSY: Duration = Duration::from_secs(10);
@@ -131,7 +132,7 @@ fn read(connection: &Connection, name: &str, sql: &str, hand: &mut RowSender) ->
         let broke_off = |error: rusqlite::Error, row| SourceError::BrokeOff {
             server: name.to_owned(),
             row,
-            message: escaped(&error.to_string()),
+            message: shortened(&error.to_string()),
         };
         let row = match rows.next() {
             Ok(Some(row)) => row,
@@ -156,9 +157,9 @@ fn text(value: ValueRef<'_>) -> String {
 fn database_error(name: &str, error: &rusqlite::Error) -> SourceError {
     let server = name.to_owned();
     if let rusqlite::Error::SqlInputError { msg, .. } = error {
-        return SourceError::QueryRefused { server, message: escaped(msg) };
+        return SourceError::QueryRefused { server, message: shortened(msg) };
     }
-    let message = escaped(&error.to_string());
+    let message = shortened(&error.to_string());
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => "Is it an SQLite database, and not encrypted?",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {

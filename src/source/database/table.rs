@@ -2,7 +2,8 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::source::error::{SourceError, quoted};
+use crate::display::quoted;
+use crate::source::error::SourceError;
 
 /// One to three parts: the table, its schema, its database.
 #[derive(Clone, Debug, PartialEq, Eq)]

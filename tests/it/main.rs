@@ -6,6 +6,7 @@ mod csv_differential;
 mod customers;
 mod databases;
 mod disk;
+mod docs;
 mod doubts;
 mod fuzz;
 mod hostile;
@@ -21,7 +22,7 @@ mod pace;
 mod plan;
 mod quiet;
 mod reading;
-mod readme;
+
 mod refused_key;
 mod rejects;
 mod reports;

@@ -29,7 +29,7 @@ use std::time::Duration;
 pub use faults::{
     FAULTS_UNTIL_ATTEMPT, Fault, FaultPlan, FaultShare, InvalidFault, Outage, parse_share,
 };
-pub use reply::{Answer, Asked, Delivery, Reply};
+pub use reply::{Answer, Delivery, Reply, Request};
 
 use server::Server;
 use state::SandboxState;
@@ -47,7 +47,7 @@ pub const SANDBOX_LATENCY: Duration = Duration::from_millis(20);
 pub const SANDBOX_JITTER: Duration = Duration::from_millis(20);
 
 /// How the sandbox behaves.
-// No Debug, here and in `Asked`: a key shows in no debug text.
+// No Debug, here and in `Request`: a key shows in no debug text.
 #[derive(Clone)]
 pub struct SandboxSettings {
     /// Where to listen: loopback alone, port 0 for any free one.
@@ -112,7 +112,7 @@ pub fn start(settings: SandboxSettings) -> io::Result<Sandbox> {
     Ok(Sandbox { server, revision })
 }
 
-/// Serves what `answer` says, for tests: any function `|asked: &Asked<'_>| -> Reply` will do.
+/// Serves what `answer` says, for tests: any function `|request: &Request<'_>| -> Reply` will do.
 ///
 /// # Errors
 /// `listen` is no loopback address or cannot be bound.

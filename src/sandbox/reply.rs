@@ -9,7 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 /// One request, as it came in.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct Request<'a> {
     /// Which request of this server it is, counted from 1.
     pub number: u64,
     /// When it came in, counted from the start of the server.
@@ -34,9 +34,9 @@ pub struct Asked<'a> {
 pub trait Answer: Send + Sync + 'static {
     /// The answer to one request. It runs on the server's thread, so it must not wait: a delay is
     /// a part of the reply.
-    fn answer(&self, asked: &Asked<'_>) -> Reply;
+    fn answer(&self, request: &Request<'_>) -> Reply;
 
-    /// Whether [`Asked::attempt`] is counted. This costs memory for every email asked.
+    /// Whether [`Request::attempt`] is counted. This costs memory for every email asked.
     fn counts_attempts(&self) -> bool {
         true
     }
@@ -44,10 +44,10 @@ pub trait Answer: Send + Sync + 'static {
 
 impl<F> Answer for F
 where
-    F: Fn(&Asked<'_>) -> Reply + Send + Sync + 'static,
+    F: Fn(&Request<'_>) -> Reply + Send + Sync + 'static,
 {
-    fn answer(&self, asked: &Asked<'_>) -> Reply {
-        self(asked)
+    fn answer(&self, request: &Request<'_>) -> Reply {
+        self(request)
     }
 }
 

@@ -6,25 +6,25 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::reply::{Asked, Reply};
+use super::reply::{Reply, Request};
 
 /// The path under which the vendor's API stands.
 pub(super) const BASE_PATH: &str = "/api/ext-v1";
 
 const ROUTE: &str = "/customer/queryCustomer";
 
-/// The email that `asked` may be answered for, or the refusal.
-pub(super) fn check<'a>(asked: &Asked<'a>, key: &str) -> Result<&'a str, Reply> {
-    if asked.path.strip_prefix(BASE_PATH) != Some(ROUTE) {
+/// The email that `request` may be answered for, or the refusal.
+pub(super) fn check<'a>(request: &Request<'a>, key: &str) -> Result<&'a str, Reply> {
+    if request.path.strip_prefix(BASE_PATH) != Some(ROUTE) {
         return Err(Reply::error(404, "Not found"));
     }
-    if asked.method != "POST" {
+    if request.method != "POST" {
         return Err(Reply::error(405, "Method not allowed").header("allow", "POST"));
     }
-    if asked.key != Some(key) {
+    if request.key != Some(key) {
         return Err(key_refused());
     }
-    match asked.email.map(str::trim) {
+    match request.email.map(str::trim) {
         None | Some("") => Err(Reply::error(400, "Email is required")),
         Some(email) => Ok(email),
     }
@@ -59,8 +59,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn asked() -> Asked<'static> {
-        Asked {
+    fn request() -> Request<'static> {
+        Request {
             number: 1,
             at: Duration::ZERO,
             method: "POST",
@@ -72,25 +72,25 @@ mod tests {
         }
     }
 
-    fn refusal(asked: &Asked<'_>) -> (u16, String) {
-        let reply = check(asked, "right").unwrap_err();
+    fn refusal(request: &Request<'_>) -> (u16, String) {
+        let reply = check(request, "right").unwrap_err();
         (reply.status, String::from_utf8(reply.body.to_vec()).unwrap())
     }
 
     #[test]
     fn lets_a_good_request_through() {
-        assert_eq!(check(&asked(), "right").unwrap(), "john@x.io");
-        let padded = Asked { email: Some(" john@x.io\n"), ..asked() };
+        assert_eq!(check(&request(), "right").unwrap(), "john@x.io");
+        let padded = Request { email: Some(" john@x.io\n"), ..request() };
         assert_eq!(check(&padded, "right").unwrap(), "john@x.io");
     }
 
     #[test]
     fn refuses_in_the_order_route_method_key_email() {
-        let mut wrong = Asked { path: "/api/ext-v1/customers", method: "GET", ..asked() };
+        let mut wrong = Request { path: "/api/ext-v1/customers", method: "GET", ..request() };
         wrong.key = None;
         wrong.email = None;
         assert_eq!(refusal(&wrong), (404, r#"{"error":"Not found"}"#.into()));
-        wrong.path = asked().path;
+        wrong.path = request().path;
         assert_eq!(refusal(&wrong), (405, r#"{"error":"Method not allowed"}"#.into()));
         wrong.method = "POST";
         assert_eq!(refusal(&wrong), (401, r#"{"error":"Invalid or missing API key"}"#.into()));

@@ -18,7 +18,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::time::Instant;
 use tokio::net::TcpStream;
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use super::body::{Cut, ReplyBody};
 use super::port::Port;
-use super::reply::{Answer, Asked, Delivery, Reply};
+use super::reply::{Answer, Delivery, Reply, Request};
 use super::wire::Wire;
 use super::{hash, rules};
 
@@ -124,18 +124,23 @@ fn runtime(threads: usize) -> io::Result<Runtime> {
 async fn serve(mut port: Port, answer: Arc<dyn Answer>, requests: Arc<AtomicU64>) {
     let (outage, mut outages) = tokio::sync::mpsc::unbounded_channel();
     let attempts = answer.counts_attempts().then(Mutex::default);
-    let desk =
-        Arc::new(Desk { answer, attempts, requests, outage, started: crate::time::instant() });
+    let state = Arc::new(ServerState {
+        answer,
+        attempts,
+        requests,
+        outage,
+        started: crate::time::instant(),
+    });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = port.listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(Arc::clone(&desk).attend(stream))),
+                Ok((stream, _)) => drop(connections.spawn(Arc::clone(&state).attend(stream))),
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
             Some(length) = outages.recv() => {
-                port = match suffer(port, &mut connections, length).await {
+                port = match run_outage(port, &mut connections, length).await {
                     Ok(port) => port,
                     Err(error) => return tracing::error!("the sandbox has lost its port: {error}"),
                 };
@@ -146,7 +151,11 @@ async fn serve(mut port: Port, answer: Arc<dyn Answer>, requests: Arc<AtomicU64>
 
 /// Sits out an outage. The port closes first, so that no client whose connection is cut gets in
 /// again.
-async fn suffer(port: Port, connections: &mut JoinSet<()>, length: Duration) -> io::Result<Port> {
+async fn run_outage(
+    port: Port,
+    connections: &mut JoinSet<()>,
+    length: Duration,
+) -> io::Result<Port> {
     let closed = port.close().await?;
     connections.shutdown().await;
     tokio::time::sleep(length).await;
@@ -154,7 +163,7 @@ async fn suffer(port: Port, connections: &mut JoinSet<()>, length: Duration) -> 
 }
 
 /// What all connections share.
-struct Desk {
+struct ServerState {
     answer: Arc<dyn Answer>,
     /// How often each email was asked for, by its hash.
     attempts: Option<Mutex<HashMap<u64, u32>>>,
@@ -163,7 +172,7 @@ struct Desk {
     started: Instant,
 }
 
-impl Desk {
+impl ServerState {
     /// Serves one connection to its end.
     async fn attend(self: Arc<Self>, stream: TcpStream) {
         // Without it the second small write of a connection could wait for the first one's
@@ -172,8 +181,8 @@ impl Desk {
         let reset = Arc::new(AtomicBool::new(false));
         let stream = Wire { stream, reset: Arc::clone(&reset) };
         let service = service_fn(move |request| {
-            let (desk, reset) = (Arc::clone(&self), Arc::clone(&reset));
-            async move { desk.handle(request, &reset).await }
+            let (state, reset) = (Arc::clone(&self), Arc::clone(&reset));
+            async move { state.handle(request, &reset).await }
         });
         // It ends with an error when the client leaves, or when a reply says that it breaks.
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -181,7 +190,7 @@ impl Desk {
 
     async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: HttpRequest<Incoming>,
         reset: &AtomicBool,
     ) -> Result<Response<ReplyBody>, Cut> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -192,7 +201,7 @@ impl Desk {
             }
             Some(body) => {
                 let email = rules::email_of(&body);
-                let asked = Asked {
+                let request = Request {
                     number,
                     at: self.started.elapsed(),
                     method: head.method.as_str(),
@@ -202,7 +211,7 @@ impl Desk {
                     email: email.as_deref(),
                     attempt: self.count(email.as_deref()),
                 };
-                self.answer.answer(&asked)
+                self.answer.answer(&request)
             }
         };
         if !reply.delay.is_zero() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::customers::World;
 use super::faults::FaultPlan;
 use super::limit::Bucket;
-use super::reply::{Answer, Asked, Delivery, Reply};
+use super::reply::{Answer, Delivery, Reply, Request};
 use super::{SandboxSettings, hash, rules, spoil};
 
 /// Tells the hash behind a delay from those behind the customers.
@@ -40,17 +40,17 @@ impl SandboxState {
         }
     }
 
-    fn decide(&self, asked: &Asked<'_>) -> Reply {
-        if let Some(outage) = self.faults.outage.filter(|it| it.from_request == asked.number) {
+    fn decide(&self, request: &Request<'_>) -> Reply {
+        if let Some(outage) = self.faults.outage.filter(|it| it.from_request == request.number) {
             return Reply::error(503, "Outage").deliver(Delivery::Outage(outage.length));
         }
-        if self.is_too_fast(asked.at) {
+        if self.is_too_fast(request.at) {
             return spoil::too_many();
         }
-        if self.faults.key_refused_from.is_some_and(|first| asked.number >= first) {
+        if self.faults.key_refused_from.is_some_and(|first| request.number >= first) {
             return rules::key_refused();
         }
-        let email = match rules::check(asked, &self.key) {
+        let email = match rules::check(request, &self.key) {
             Ok(email) => email,
             Err(refusal) => return refusal,
         };
@@ -58,7 +58,7 @@ impl SandboxState {
             Some(customer) => Reply::json(200, customer),
             None => rules::not_found(),
         };
-        match self.faults.draw(self.world.seed, email, asked.attempt) {
+        match self.faults.draw(self.world.seed, email, request.attempt) {
             Some(fault) => spoil::spoil(good, fault),
             None => good,
         }
@@ -80,8 +80,8 @@ impl SandboxState {
 }
 
 impl Answer for SandboxState {
-    fn answer(&self, asked: &Asked<'_>) -> Reply {
-        self.decide(asked).after(self.delay(asked.number))
+    fn answer(&self, request: &Request<'_>) -> Reply {
+        self.decide(request).after(self.delay(request.number))
     }
 
     fn counts_attempts(&self) -> bool {

@@ -101,8 +101,8 @@ async fn several_threads_answer_as_one_does() {
 
 #[tokio::test]
 async fn counts_the_attempts_of_each_email() {
-    let sandbox = start_with(any_port(), |asked: &Asked<'_>| {
-        Reply::json(200, format!("{:?} {}", asked.email, asked.attempt))
+    let sandbox = start_with(any_port(), |request: &Request<'_>| {
+        Reply::json(200, format!("{:?} {}", request.email, request.attempt))
     })
     .unwrap();
     for (email, answer) in [
@@ -127,8 +127,8 @@ async fn an_answer_waits_for_its_latency() {
 
 #[tokio::test]
 async fn a_delay_holds_up_one_answer_and_no_other() {
-    let sandbox = start_with(any_port(), |asked: &Asked<'_>| {
-        let delay = if asked.number == 1 { 20 } else { 0 };
+    let sandbox = start_with(any_port(), |request: &Request<'_>| {
+        let delay = if request.number == 1 { 20 } else { 0 };
         Reply::json(200, "{}").after(Duration::from_secs(delay))
     })
     .unwrap();

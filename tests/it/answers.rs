@@ -3,30 +3,31 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use telemetron_sync::sandbox::{Asked, Delivery, Reply};
+use telemetron_sync::sandbox::{Delivery, Reply, Request};
 
 use crate::support::api::{Api, customer, emails};
 use crate::support::clock::timed;
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
 const LOOKUPS: &str = "SELECT email, outcome, status, attempts FROM lookups ORDER BY email";
 
 /// Answers `bad@x.io` with `reply`, and finds `good@x.io`.
-fn answering(reply: impl Fn(&Asked<'_>) -> Reply + Send + Sync + 'static) -> (Desk, Api) {
-    let api = Api::ruled(move |asked| (asked.email == Some("bad@x.io")).then(|| reply(asked)));
+fn answering(reply: impl Fn(&Request<'_>) -> Reply + Send + Sync + 'static) -> (TestDir, Api) {
+    let api =
+        Api::with_rule(move |request| (request.email == Some("bad@x.io")).then(|| reply(request)));
     api.has_all(["good@x.io"]);
-    let desk = Desk::new();
-    desk.emails(["bad@x.io", "good@x.io"]);
-    (desk, api)
+    let dir = TestDir::new();
+    dir.emails(["bad@x.io", "good@x.io"]);
+    (dir, api)
 }
 
 #[test]
 fn a_rejected_email_is_listed_with_the_words_of_the_api() {
-    let (desk, api) = answering(|_| Reply::error(400, "Email is required"));
-    desk.sync(api.url()).run().exits(3).prints("Run 1: partial").prints("--retry-failed");
-    desk.stored(LOOKUPS, ["bad@x.io|rejected|400|1", "good@x.io|found|200|1"]);
-    desk.stored("SELECT * FROM rejects", ["1|2|bad@x.io|rejected|Email is required|400|1"]);
-    assert_eq!(desk.counts(), "rows 2, planned 2, found 1, rejected 1");
+    let (dir, api) = answering(|_| Reply::error(400, "Email is required"));
+    dir.sync(api.url()).run().exits(3).stdout_has("Run 1: partial").stdout_has("--retry-failed");
+    dir.has_rows(LOOKUPS, ["bad@x.io|rejected|400|1", "good@x.io|found|200|1"]);
+    dir.has_rows("SELECT * FROM rejects", ["1|2|bad@x.io|rejected|Email is required|400|1"]);
+    assert_eq!(dir.counts(), "rows 2, planned 2, found 1, rejected 1");
 }
 
 #[test]
@@ -34,45 +35,49 @@ fn what_may_pass_is_tried_again_until_it_does() {
     for (status, body) in
         [(500, "{}"), (502, "<html>"), (503, ""), (408, ""), (425, ""), (404, "x"), (200, "{")]
     {
-        let (desk, api) = answering(move |asked| match asked.attempt {
+        let (dir, api) = answering(move |request| match request.attempt {
             1 | 2 => Reply::json(status, body),
             _ => Reply::json(200, customer("c1", "bad@x.io").to_string()),
         });
-        desk.sync(api.url()).run().exits(0);
-        desk.stored(LOOKUPS, ["bad@x.io|found|200|3", "good@x.io|found|200|1"]);
-        assert_eq!(desk.report()["http"]["retries"], 2, "{status}");
+        dir.sync(api.url()).run().exits(0);
+        dir.has_rows(LOOKUPS, ["bad@x.io|found|200|3", "good@x.io|found|200|1"]);
+        assert_eq!(dir.report()["http"]["retries"], 2, "{status}");
     }
 }
 
 #[test]
 fn connections_that_break_are_tried_again() {
     for delivery in [Delivery::Reset, Delivery::ResetMidway, Delivery::Truncated] {
-        let (desk, api) = answering(move |asked| {
+        let (dir, api) = answering(move |request| {
             let reply = Reply::json(200, customer("c1", "bad@x.io").to_string());
-            if asked.attempt == 1 { reply.deliver(delivery) } else { reply }
+            if request.attempt == 1 { reply.deliver(delivery) } else { reply }
         });
-        desk.sync(api.url()).run().exits(0);
-        desk.stored("SELECT count(*) FROM customers", ["2"]);
+        dir.sync(api.url()).run().exits(0);
+        dir.has_rows("SELECT count(*) FROM customers", ["2"]);
     }
 }
 
 #[test]
 fn out_of_attempts_an_email_is_failed_and_what_is_known_stays() {
-    let (desk, api) = (Desk::new(), Api::new());
+    let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["bad@x.io", "good@x.io"]);
-    desk.emails(["bad@x.io", "good@x.io"]);
-    desk.sync(api.url()).run().exits(0);
-    let before = desk.rows("SELECT * FROM customers WHERE id = 'cust_bad@x.io'");
+    dir.emails(["bad@x.io", "good@x.io"]);
+    dir.sync(api.url()).run().exits(0);
+    let before = dir.rows("SELECT * FROM customers WHERE id = 'cust_bad@x.io'");
     let (_, api) = answering(|_| Reply::error(500, "Oops"));
-    desk.sync(api.url()).args(["--max-attempts", "2"]).run().exits(3).says("1 row server_error");
-    assert_eq!(api.asked().iter().filter(|email| *email == "bad@x.io").count(), 2);
-    assert_eq!(desk.rows("SELECT * FROM customers WHERE id = 'cust_bad@x.io'"), before);
-    desk.stored(
+    dir.sync(api.url())
+        .args(["--max-attempts", "2"])
+        .run()
+        .exits(3)
+        .stderr_has("1 row server_error");
+    assert_eq!(api.requested_emails().iter().filter(|email| *email == "bad@x.io").count(), 2);
+    assert_eq!(dir.rows("SELECT * FROM customers WHERE id = 'cust_bad@x.io'"), before);
+    dir.has_rows(
         "SELECT outcome, status, attempts, customer_id, answered_at < looked_up_at
          FROM lookups WHERE email = 'bad@x.io'",
         ["failed|500|2|cust_bad@x.io|1"],
     );
-    desk.stored("SELECT code, status, attempts FROM rejects", ["server_error|500|2"]);
+    dir.has_rows("SELECT code, status, attempts FROM rejects", ["server_error|500|2"]);
 }
 
 #[test]
@@ -88,127 +93,129 @@ fn what_does_not_pass_is_asked_once() {
         (410, "{}", "unexpected_status"),
         (501, "{}", "unexpected_status"),
     ] {
-        let (desk, api) = answering(move |_| Reply::json(status, body));
-        desk.sync(api.url()).run().exits(3);
-        assert_eq!(api.total(), 2, "{status} {body}");
-        desk.stored("SELECT code, status FROM rejects", [&*format!("{code}|{status}")]);
-        desk.stored("SELECT id FROM customers", ["cust_good@x.io"]);
+        let (dir, api) = answering(move |_| Reply::json(status, body));
+        dir.sync(api.url()).run().exits(3);
+        assert_eq!(api.request_count(), 2, "{status} {body}");
+        dir.has_rows("SELECT code, status FROM rejects", [&*format!("{code}|{status}")]);
+        dir.has_rows("SELECT id FROM customers", ["cust_good@x.io"]);
     }
 }
 
 #[test]
 fn a_body_over_the_limit_is_failed() {
-    let (desk, api) = answering(|_| {
+    let (dir, api) = answering(|_| {
         let huge = format!(r#"{{"id":"c1","name":"{}"}}"#, "x".repeat(8 * 1024 * 1024));
         Reply::json(200, huge)
     });
-    desk.sync(api.url()).run().exits(3).says("1 row body_too_large");
-    assert_eq!(api.total(), 2);
-    desk.stored("SELECT id FROM customers", ["cust_good@x.io"]);
+    dir.sync(api.url()).run().exits(3).stderr_has("1 row body_too_large");
+    assert_eq!(api.request_count(), 2);
+    dir.has_rows("SELECT id FROM customers", ["cust_good@x.io"]);
 }
 
 #[test]
 fn a_body_just_under_the_limit_is_taken() {
-    let (desk, api) = answering(|_| {
+    let (dir, api) = answering(|_| {
         let big = format!(r#"{{"id":"c1","name":"{}"}}"#, "x".repeat(8 * 1024 * 1024 - 100));
         Reply::json(200, big)
     });
-    desk.sync(api.url()).run().exits(0);
-    desk.stored("SELECT length(name) FROM customers WHERE id = 'c1'", ["8388508"]);
+    dir.sync(api.url()).run().exits(0);
+    dir.has_rows("SELECT length(name) FROM customers WHERE id = 'c1'", ["8388508"]);
 }
 
 #[test]
 fn a_server_that_never_answers_costs_the_time_allowed() {
-    let (desk, api) = answering(|_| Reply::error(500, "never").deliver(Delivery::Never));
-    let sync = desk.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "2"]);
+    let (dir, api) = answering(|_| Reply::error(500, "never").deliver(Delivery::Never));
+    let sync = dir.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "2"]);
     let (took, ended) = timed(|| sync.run());
-    ended.exits(3).says("1 row timeout");
-    desk.stored(LOOKUPS, ["bad@x.io|failed|NULL|2", "good@x.io|found|200|1"]);
+    ended.exits(3).stderr_has("1 row timeout");
+    dir.has_rows(LOOKUPS, ["bad@x.io|failed|NULL|2", "good@x.io|found|200|1"]);
     assert!(took >= Duration::from_millis(600) && took < Duration::from_secs(10), "{took:?}");
-    assert_eq!(desk.report()["http"]["statuses"]["none"], 2);
+    assert_eq!(dir.report()["http"]["statuses"]["none"], 2);
 }
 
 #[test]
 fn a_body_that_drips_is_within_the_same_time() {
-    let (desk, api) = answering(|_| {
+    let (dir, api) = answering(|_| {
         let drip = Delivery::Slowly { pieces: 50, pause: Duration::from_millis(100) };
         Reply::json(200, customer("c1", "bad@x.io").to_string()).deliver(drip)
     });
-    let sync = desk.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "1"]);
+    let sync = dir.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "1"]);
     let (took, ended) = timed(|| sync.run());
-    ended.exits(3).says("1 row timeout");
+    ended.exits(3).stderr_has("1 row timeout");
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 #[test]
 fn nobody_listening_is_a_failure_of_each_email() {
-    let desk = Desk::new();
-    desk.emails(["a@x.io"]);
+    let dir = TestDir::new();
+    dir.emails(["a@x.io"]);
     let port = crate::support::server::free_port();
     let url = format!("http://127.0.0.1:{port}");
-    desk.sync(url).args(["--max-attempts", "1"]).run().exits(3).says("1 row connect");
+    dir.sync(url).args(["--max-attempts", "1"]).run().exits(3).stderr_has("1 row connect");
 }
 
 #[test]
 fn too_many_failures_stop_the_run_and_those_that_may_pass_are_pending_again() {
-    let api = Api::ruled(|asked| {
-        let n: u32 = asked.email?.get(1..5)?.parse().ok()?;
+    let api = Api::with_rule(|request| {
+        let n: u32 = request.email?.get(1..5)?.parse().ok()?;
         match n % 10 {
             0..6 => Some(Reply::error(500, "Oops")),
             6 => Some(Reply::error(400, "No")),
             _ => None,
         }
     });
-    let desk = Desk::new();
-    desk.emails(emails(1000));
-    let ended = desk.sync(api.url()).args(["--max-attempts", "1"]).run().exits(6);
-    ended.prints("lookups failed or were rejected");
-    let told = &desk.report()["counts"];
+    let dir = TestDir::new();
+    dir.emails(emails(1000));
+    let ended = dir.sync(api.url()).args(["--max-attempts", "1"]).run().exits(6);
+    ended.stdout_has("lookups failed or were rejected");
+    let told = &dir.report()["counts"];
     let count = |name: &str| told[name].as_u64().unwrap();
     assert_eq!(count("failed"), 0);
     assert!(count("rejected") > 0 && count("not_found") > 0, "{told}");
-    desk.stored("SELECT DISTINCT code FROM rejects", ["rejected"]);
+    dir.has_rows("SELECT DISTINCT code FROM rejects", ["rejected"]);
     let api = Api::new();
-    desk.sync_of(api.url(), ["--resume"]).run().exits(3);
-    assert_eq!(api.total(), count("pending"));
+    dir.sync_of(api.url(), ["--resume"]).run().exits(3);
+    assert_eq!(api.request_count(), count("pending"));
 }
 
 #[test]
 fn an_outage_that_does_not_end_stops_the_run_and_fails_nobody() {
-    let api = Api::ruled(|asked| (asked.number > 20).then(|| Reply::error(500, "Oops")));
-    let desk = Desk::new();
-    desk.emails(emails(400));
-    let sync = desk.sync(api.url()).args(["--max-attempts", "2", "--outage-wait", "2s"]);
+    let api = Api::with_rule(|request| (request.number > 20).then(|| Reply::error(500, "Oops")));
+    let dir = TestDir::new();
+    dir.emails(emails(400));
+    let sync = dir.sync(api.url()).args(["--max-attempts", "2", "--outage-wait", "2s"]);
     let (took, ended) = timed(|| sync.run());
-    ended.exits(6).prints("Run 1: stopped");
+    ended.exits(6).stdout_has("Run 1: stopped");
     assert!((Duration::from_secs(2)..Duration::from_secs(20)).contains(&took), "{took:?}");
-    assert_eq!(desk.counts(), "rows 400, planned 400, not_found 20, pending 380");
-    assert!(api.total() < 300, "{} requests", api.total());
+    assert_eq!(dir.counts(), "rows 400, planned 400, not_found 20, pending 380");
+    assert!(api.request_count() < 300, "{} requests", api.request_count());
     let api = Api::new();
-    desk.sync_of(api.url(), ["--resume"]).run().exits(0);
-    assert_eq!(api.total(), 380);
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    assert_eq!(api.request_count(), 380);
 }
 
 #[test]
 fn an_outage_that_ends_costs_nobody_an_answer() {
     let begun = OnceLock::new();
-    let api = Api::ruled(move |asked| {
-        let begun = *begun.get_or_init(|| asked.at);
-        let down = asked.number > 40 && asked.at < begun + Duration::from_millis(1500);
+    let api = Api::with_rule(move |request| {
+        let begun = *begun.get_or_init(|| request.at);
+        let down = request.number > 40 && request.at < begun + Duration::from_millis(1500);
         down.then(|| Reply::error(503, "Down"))
     });
-    let desk = Desk::new();
-    desk.emails(emails(300));
-    desk.sync(api.url()).args(["--max-attempts", "3"]).run().exits(0);
-    assert_eq!(desk.counts(), "rows 300, planned 300, not_found 300");
+    let dir = TestDir::new();
+    dir.emails(emails(300));
+    dir.sync(api.url()).args(["--max-attempts", "3"]).run().exits(0);
+    assert_eq!(dir.counts(), "rows 300, planned 300, not_found 300");
 }
 
 #[test]
 fn failures_below_the_limit_do_not_stop_the_run() {
-    let api = Api::ruled(|asked| asked.email?.ends_with("0@x.io").then(|| Reply::error(400, "No")));
-    let desk = Desk::new();
-    desk.emails(emails(200));
-    desk.sync(api.url()).args(["--fail-above", "15%"]).run().exits(3);
-    assert_eq!(desk.counts(), "rows 200, planned 200, not_found 180, rejected 20");
-    desk.sync(api.url()).args(["--fail-above", "5%"]).run().exits(6);
+    let api = Api::with_rule(|request| {
+        request.email?.ends_with("0@x.io").then(|| Reply::error(400, "No"))
+    });
+    let dir = TestDir::new();
+    dir.emails(emails(200));
+    dir.sync(api.url()).args(["--fail-above", "15%"]).run().exits(3);
+    assert_eq!(dir.counts(), "rows 200, planned 200, not_found 180, rejected 20");
+    dir.sync(api.url()).args(["--fail-above", "5%"]).run().exits(6);
 }

@@ -5,37 +5,38 @@ use telemetron_sync::sandbox::Reply;
 
 use crate::support::api::{Api, emails};
 use crate::support::clock::wait_until;
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
-fn knowing() -> (Desk, Api) {
-    let (desk, api) = (Desk::new(), Api::new());
+fn serving() -> (TestDir, Api) {
+    let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["a@x.io"]);
-    desk.emails(["a@x.io"]);
-    desk.sync(api.url()).run().exits(0);
-    (desk, api)
+    dir.emails(["a@x.io"]);
+    dir.sync(api.url()).run().exits(0);
+    (dir, api)
 }
 
 /// Everything in the store that a run could change.
-fn state(desk: &Desk) -> Vec<String> {
-    [desk.knowledge(), desk.rows("SELECT * FROM runs"), desk.rows("SELECT * FROM rejects")].concat()
+fn state(dir: &TestDir) -> Vec<String> {
+    [dir.customer_data(), dir.rows("SELECT * FROM runs"), dir.rows("SELECT * FROM rejects")]
+        .concat()
 }
 
 /// Asserts that `sync` with `args` ends with `code` and `message`, and changes nothing.
 #[track_caller]
 fn refused(args: &[&str], code: i32, message: &str) {
-    let (desk, api) = knowing();
-    let before = state(&desk);
-    desk.write("empty.csv", "");
-    desk.write("two.csv", "id,mail address,\u{1b}[31m\n1,a@x.io,x\n");
-    desk.write("numbers.csv", "a,b\n1,2\n");
-    desk.write("open.csv", "email\n\"a@x.io\nb@x.io\n");
-    desk.write("binary.csv", b"PK\x03\x04\x00\x00\x00\x00\xff\xfe");
-    std::fs::create_dir(desk.path("folder")).unwrap();
-    let ended = desk.sync_of(api.url(), args.iter().copied()).run().exits(code);
-    let ended = ended.says(message).never_says("\u{1b}").never_says("panicked");
+    let (dir, api) = serving();
+    let before = state(&dir);
+    dir.write("empty.csv", "");
+    dir.write("two.csv", "id,mail address,\u{1b}[31m\n1,a@x.io,x\n");
+    dir.write("numbers.csv", "a,b\n1,2\n");
+    dir.write("open.csv", "email\n\"a@x.io\nb@x.io\n");
+    dir.write("binary.csv", b"PK\x03\x04\x00\x00\x00\x00\xff\xfe");
+    std::fs::create_dir(dir.path("folder")).unwrap();
+    let ended = dir.sync_of(api.url(), args.iter().copied()).run().exits(code);
+    let ended = ended.stderr_has(message).never_shows("\u{1b}").never_shows("panicked");
     assert_eq!(ended.stdout, "");
-    assert_eq!(state(&desk), before);
-    assert_eq!(api.total(), 1);
+    assert_eq!(state(&dir), before);
+    assert_eq!(api.request_count(), 1);
 }
 
 #[test]
@@ -81,103 +82,103 @@ fn files_for_the_report_are_tried_before_the_first_request() {
 
 #[test]
 fn an_api_that_would_see_the_key_in_the_open() {
-    let desk = Desk::new();
-    desk.emails(["a@x.io"]);
-    let sync = |url| desk.sync_of(url, ["list.csv"]).run();
-    sync("http://example.com").exits(2).says("plain http would show the key");
-    sync("http://127.0.0.1.example.com").exits(2).says("plain http would show the key");
-    sync("ftp://example.com").exits(2).says("ftp is not https");
-    sync("https://me:secret@example.com").exits(2).never_says("secret");
-    sync("example").exits(2).says("--api-url");
-    assert!(!desk.path("s.db").exists());
+    let dir = TestDir::new();
+    dir.emails(["a@x.io"]);
+    let sync = |url| dir.sync_of(url, ["list.csv"]).run();
+    sync("http://example.com").exits(2).stderr_has("plain http would show the key");
+    sync("http://127.0.0.1.example.com").exits(2).stderr_has("plain http would show the key");
+    sync("ftp://example.com").exits(2).stderr_has("ftp is not https");
+    sync("https://me:secret@example.com").exits(2).never_shows("secret");
+    sync("example").exits(2).stderr_has("--api-url");
+    assert!(!dir.path("s.db").exists());
 }
 
 #[test]
 fn no_key_no_run() {
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(["a@x.io"]);
-    let sync = || desk.sync(api.url()).without_key();
-    sync().run().exits(1).says("There is no API key. Set TELEMETRON_API_KEY");
-    sync().env("TELEMETRON_API_KEY", " ").run().exits(1).says("TELEMETRON_API_KEY is empty");
-    sync().args(["--api-key-file", "none"]).run().exits(1).says("none cannot be read");
-    desk.write("key", "\n");
-    sync().args(["--api-key-file", "key"]).run().exits(1).says("key is empty");
-    assert!(!desk.path("s.db").exists());
-    assert_eq!(api.total(), 0);
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    let sync = || dir.sync(api.url()).without_key();
+    sync().run().exits(1).stderr_has("There is no API key. Set TELEMETRON_API_KEY");
+    sync().env("TELEMETRON_API_KEY", " ").run().exits(1).stderr_has("TELEMETRON_API_KEY is empty");
+    sync().args(["--api-key-file", "none"]).run().exits(1).stderr_has("none cannot be read");
+    dir.write("key", "\n");
+    sync().args(["--api-key-file", "key"]).run().exits(1).stderr_has("key is empty");
+    assert!(!dir.path("s.db").exists());
+    assert_eq!(api.request_count(), 0);
 }
 
 #[test]
 fn a_store_that_is_none() {
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(["a@x.io"]);
-    desk.write("text.db", "x".repeat(5000));
-    Connection::open(desk.path("other.db")).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    dir.write("text.db", "x".repeat(5000));
+    Connection::open(dir.path("other.db")).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
     for (store, message) in [
         ("text.db", "is not a SQLite database"),
         ("other.db", "is a SQLite database of another program"),
     ] {
-        let before = std::fs::read(desk.path(store)).unwrap();
-        desk.sync(api.url()).args(["--store", store]).run().exits(1).says(message);
+        let before = std::fs::read(dir.path(store)).unwrap();
+        dir.sync(api.url()).args(["--store", store]).run().exits(1).stderr_has(message);
         for command in ["report", "runs"] {
-            desk.command([command, "--store", store]).run().exits(1).says(message);
+            dir.command([command, "--store", store]).run().exits(1).stderr_has(message);
         }
-        assert_eq!(std::fs::read(desk.path(store)).unwrap(), before, "{store}");
+        assert_eq!(std::fs::read(dir.path(store)).unwrap(), before, "{store}");
     }
-    desk.sync(api.url()).args(["--store", "."]).run().exits(1).says("directory");
-    desk.sync(api.url()).args(["--store", "no/s.db"]).run().exits(1).says("no/s.db");
-    assert_eq!(api.total(), 0);
+    dir.sync(api.url()).args(["--store", "."]).run().exits(1).stderr_has("directory");
+    dir.sync(api.url()).args(["--store", "no/s.db"]).run().exits(1).stderr_has("no/s.db");
+    assert_eq!(api.request_count(), 0);
 }
 
 #[test]
 fn a_source_that_vanishes_midway_leaves_no_plan() {
-    let (desk, api) = knowing();
-    let before = state(&desk);
+    let (dir, api) = serving();
+    let before = state(&dir);
     let mut rows = "email\n".to_owned();
     for n in 0..5000 {
         rows.push_str(&format!("p{n}@x.io\n"));
     }
     rows.push_str("\"never closed\n");
-    desk.write("list.csv", rows);
-    desk.sync(api.url()).run().exits(1).says("line 5002");
-    assert_eq!(state(&desk), before);
-    assert_eq!(api.total(), 1);
+    dir.write("list.csv", rows);
+    dir.sync(api.url()).run().exits(1).stderr_has("line 5002");
+    assert_eq!(state(&dir), before);
+    assert_eq!(api.request_count(), 1);
 }
 
 #[test]
 fn a_store_that_another_program_writes_is_a_clear_error() {
-    let (desk, api) = knowing();
-    let other = Connection::open(desk.path("s.db")).unwrap();
+    let (dir, api) = serving();
+    let other = Connection::open(dir.path("s.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    desk.sync(api.url()).run().exits(1).says("The store is locked by another program");
+    dir.sync(api.url()).run().exits(1).stderr_has("The store is locked by another program");
     other.execute_batch("ROLLBACK").unwrap();
-    desk.sync(api.url()).run().exits(0);
+    dir.sync(api.url()).run().exits(0);
 }
 
 #[test]
 fn a_store_that_is_locked_midway_keeps_what_was_committed() {
     let slow = std::time::Duration::from_millis(50);
-    let api = Api::ruled(move |_| Some(Reply::error(404, "No").after(slow)));
-    let desk = Desk::new();
-    desk.emails(emails(400));
-    let run = desk.sync(api.url()).args(["--concurrency", "4"]).start();
-    wait_until("something is committed", || desk.number("SELECT not_found FROM runs") > 0);
-    let other = Connection::open(desk.path("s.db")).unwrap();
+    let api = Api::with_rule(move |_| Some(Reply::error(404, "No").after(slow)));
+    let dir = TestDir::new();
+    dir.emails(emails(400));
+    let run = dir.sync(api.url()).args(["--concurrency", "4"]).start();
+    wait_until("something is committed", || dir.number("SELECT not_found FROM runs") > 0);
+    let other = Connection::open(dir.path("s.db")).unwrap();
     other.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    run.wait().exits(1).says("The store is locked by another program");
+    run.wait().exits(1).stderr_has("The store is locked by another program");
     other.execute_batch("ROLLBACK").unwrap();
-    let committed = desk.number("SELECT count(*) FROM lookups WHERE outcome = 'not_found'");
+    let committed = dir.number("SELECT count(*) FROM lookups WHERE outcome = 'not_found'");
     assert!(committed > 0);
-    assert_eq!(desk.number("SELECT not_found FROM runs"), committed);
-    desk.command(["runs"]).run().exits(0).never_says("running");
-    desk.sync_of(Api::new().url(), ["--resume"]).run().exits(0);
-    assert_eq!(desk.counts(), "rows 400, planned 400, not_found 400");
+    assert_eq!(dir.number("SELECT not_found FROM runs"), committed);
+    dir.command(["runs"]).run().exits(0).never_shows("running");
+    dir.sync_of(Api::new().url(), ["--resume"]).run().exits(0);
+    assert_eq!(dir.counts(), "rows 400, planned 400, not_found 400");
 }
 
 #[test]
 fn nothing_to_resume_is_no_error() {
-    let (desk, api) = (Desk::new(), Api::new());
-    let resume = || desk.sync_of(api.url(), ["--resume"]);
-    resume().run().exits(0).prints("Nothing to resume");
-    resume().args(["-q"]).run().exits(0).says_nothing();
+    let (dir, api) = (TestDir::new(), Api::new());
+    let resume = || dir.sync_of(api.url(), ["--resume"]);
+    resume().run().exits(0).stdout_has("Nothing to resume");
+    resume().args(["-q"]).run().exits(0).prints_nothing();
 }

@@ -14,7 +14,7 @@ use telemetron_sync::domain::customer::{BrokenCustomer, Customer, is_json_object
 use telemetron_sync::domain::outcome::Answer;
 use telemetron_sync::source::{self, Location, SourceSettings};
 
-use crate::support::chance::count;
+use crate::support::random::count;
 
 const ANSWERS: [&[u8]; 7] = [
     br#"{"id":"c1","organizationId":"o","name":"N","email":"a@x.io","devices":["d1","d2"],"orders":["o1"],"metadata":{"a":1},"createdAt":"2025-10-01T12:00:00Z"}"#,

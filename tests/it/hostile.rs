@@ -5,11 +5,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use telemetron_sync::sandbox::{Asked, Reply};
+use telemetron_sync::sandbox::{Reply, Request};
 
 use crate::support::api::{Api, customer, with};
-use crate::support::desk::Desk;
-use crate::support::sync::{Ended, Sync};
+use crate::support::command::{Finished, TestCommand};
+use crate::support::dir::TestDir;
 
 /// What is tried in every place that takes text.
 const HOSTILE: [&str; 12] = [
@@ -43,11 +43,11 @@ fn harmless(name: &str, text: &str) {
 
 /// Nothing acts, on the terminal or in a report; a page and a text for wikis hold no markup.
 #[track_caller]
-fn shows_no_harm(desk: &Desk, ended: Ended) -> Ended {
+fn shows_no_harm(dir: &TestDir, ended: Finished) -> Finished {
     harmless("standard output", &ended.stdout);
     harmless("standard error", &ended.stderr);
     for report in ["r.txt", "r.md", "r.html", "r.prom", "r.json"] {
-        let text = desk.read(report);
+        let text = dir.read(report);
         harmless(report, &text);
         let is_rendered = report.ends_with("md") || report.ends_with("html");
         assert!(
@@ -55,15 +55,15 @@ fn shows_no_harm(desk: &Desk, ended: Ended) -> Ended {
             "{report}"
         );
     }
-    serde_json::from_str::<Value>(&desk.read("r.json")).expect("a report in JSON");
+    serde_json::from_str::<Value>(&dir.read("r.json")).expect("a report in JSON");
     for command in [&["runs"][..], &["report"], &["report", "--format", "html"]] {
-        let ended = desk.command(command.iter().copied()).run().exits(0);
+        let ended = dir.command(command.iter().copied()).run().exits(0);
         harmless(command[0], &ended.stdout);
     }
     ended
 }
 
-fn loud(sync: Sync<'_>) -> Sync<'_> {
+fn loud(sync: TestCommand<'_>) -> TestCommand<'_> {
     let reports = ["r.txt", "r.md", "r.html", "r.prom", "r.json"];
     let reports = reports.into_iter().flat_map(|name| ["--report", name]);
     sync.args(["-vv", "--rejects", "x.csv", "--max-attempts", "1", "--fail-above", "100%"])
@@ -75,13 +75,13 @@ fn email(n: usize) -> String {
     format!("h{n:02}@x.io")
 }
 
-fn number(asked: &Asked<'_>) -> Option<usize> {
-    asked.email?.get(1..3)?.parse().ok()
+fn number(request: &Request<'_>) -> Option<usize> {
+    request.email?.get(1..3)?.parse().ok()
 }
 
 #[test]
 fn a_customer_of_hostile_texts_is_stored_exactly() {
-    let (desk, api) = (Desk::new(), Api::new());
+    let (dir, api) = (TestDir::new(), Api::new());
     let all = |n: usize, text: &str| {
         json!({
             "id": format!("{n}{text}"), "name": text, "phone": text, "address": text,
@@ -92,9 +92,9 @@ fn a_customer_of_hostile_texts_is_stored_exactly() {
     for (n, text) in HOSTILE.iter().enumerate() {
         api.has(&email(n), with(customer("", ""), all(n, text)));
     }
-    desk.emails((0..HOSTILE.len()).map(email));
-    shows_no_harm(&desk, loud(desk.sync(api.url())).run().exits(0));
-    let store = desk.store();
+    dir.emails((0..HOSTILE.len()).map(email));
+    shows_no_harm(&dir, loud(dir.sync(api.url())).run().exits(0));
+    let store = dir.store();
     for (n, text) in HOSTILE.iter().enumerate() {
         let id = format!("{n}{text}");
         let texts = "SELECT name = ?2 AND phone = ?2 AND address = ?2 AND email = ?2
@@ -113,29 +113,31 @@ fn a_customer_of_hostile_texts_is_stored_exactly() {
         let changed = with(all(n, text), json!({"id": format!("{n}{}", HOSTILE[n])}));
         api.has(&email(n), changed);
     }
-    shows_no_harm(&desk, loud(desk.sync(api.url())).run().exits(0));
+    shows_no_harm(&dir, loud(dir.sync(api.url())).run().exits(0));
 }
 
 #[test]
 fn hostile_words_of_refusals_and_strangers_are_told_harmless() {
-    let (desk, api) =
-        (Desk::new(), Api::ruled(|asked| Some(Reply::error(400, HOSTILE[number(asked)?]))));
-    desk.emails((0..HOSTILE.len()).map(email));
-    shows_no_harm(&desk, loud(desk.sync(api.url())).run().exits(3));
-    check_csv(&desk.path("x.csv"), HOSTILE.len());
-    let html = Api::ruled(|asked| Some(Reply::html(404, HOSTILE[number(asked)?])));
-    shows_no_harm(&desk, loud(desk.sync(html.url())).run());
-    let broken = Api::ruled(|asked| {
-        let text = HOSTILE[number(asked)?];
+    let (dir, api) = (
+        TestDir::new(),
+        Api::with_rule(|request| Some(Reply::error(400, HOSTILE[number(request)?]))),
+    );
+    dir.emails((0..HOSTILE.len()).map(email));
+    shows_no_harm(&dir, loud(dir.sync(api.url())).run().exits(3));
+    check_csv(&dir.path("x.csv"), HOSTILE.len());
+    let html = Api::with_rule(|request| Some(Reply::html(404, HOSTILE[number(request)?])));
+    shows_no_harm(&dir, loud(dir.sync(html.url())).run());
+    let broken = Api::with_rule(|request| {
+        let text = HOSTILE[number(request)?];
         Some(Reply::json(200, json!({"id": 7, text: text, "devices": text}).to_string()))
     });
-    shows_no_harm(&desk, loud(desk.sync(broken.url())).run().exits(3));
+    shows_no_harm(&dir, loud(dir.sync(broken.url())).run().exits(3));
     let theirs = Api::new();
     for (n, text) in HOSTILE.iter().enumerate() {
         theirs.has(&email(n), with(customer("c", ""), json!({"organizationId": text})));
     }
-    let ours = loud(desk.sync(theirs.url())).args(["--organization", "\u{1b}[31mours"]);
-    shows_no_harm(&desk, ours.run().exits(5));
+    let ours = loud(dir.sync(theirs.url())).args(["--organization", "\u{1b}[31mours"]);
+    shows_no_harm(&dir, ours.run().exits(5));
 }
 
 /// Well formed: every record has all cells, none of which a spreadsheet would run.
@@ -150,7 +152,7 @@ fn check_csv(path: &Path, rejects: usize) {
 
 #[test]
 fn hostile_rows_and_names_of_files_are_told_harmless() {
-    let (desk, api) = (Desk::new(), Api::new());
+    let (dir, api) = (TestDir::new(), Api::new());
     let mut list = b"\"e\x1b[31mmail\"\n".to_vec();
     for text in HOSTILE {
         list.extend(
@@ -160,78 +162,78 @@ fn hostile_rows_and_names_of_files_are_told_harmless() {
     }
     list.extend(b"good@x.io\n");
     let name = "\u{1b}[31m<script>\u{202e}'|`# *.csv";
-    desk.write(name, &list);
+    dir.write(name, &list);
     let column = ["--column", "1", "--encoding", "utf-8", "--log-format", "json"];
-    let ended = loud(desk.sync_of(api.url(), [name])).args(column).run();
+    let ended = loud(dir.sync_of(api.url(), [name])).args(column).run();
     assert!(matches!(ended.code, Some(0 | 3)), "{ended:?}");
-    shows_no_harm(&desk, ended);
-    let rejects = desk.number("SELECT count(*) FROM rejects");
+    shows_no_harm(&dir, ended);
+    let rejects = dir.number("SELECT count(*) FROM rejects");
     assert!(rejects > 10, "{rejects}");
-    check_csv(&desk.path("x.csv"), usize::try_from(rejects).unwrap());
-    let missing = desk.sync_of(api.url(), ["no\u{1b}[31m\u{202e}\n.csv"]).run().exits(1);
+    check_csv(&dir.path("x.csv"), usize::try_from(rejects).unwrap());
+    let missing = dir.sync_of(api.url(), ["no\u{1b}[31m\u{202e}\n.csv"]).run().exits(1);
     harmless("standard error", &missing.stderr);
-    let column = desk.sync_of(api.url(), [name, "--column", "\u{1b}[31m\u{202e}\n"]).run().exits(1);
+    let column = dir.sync_of(api.url(), [name, "--column", "\u{1b}[31m\u{202e}\n"]).run().exits(1);
     harmless("standard error", &column.stderr);
     for (option, value) in [("--report", "no/\u{1b}[31m.json"), ("--rejects", "no/\u{1b}[31m")] {
-        let ended = desk.sync_of(api.url(), [name, option, value]).run().exits(1);
+        let ended = dir.sync_of(api.url(), [name, option, value]).run().exits(1);
         harmless(option, &ended.stderr);
     }
-    let ended = desk.sync_of(api.url(), [name, "--store", "no/\u{1b}[31m.db"]).run().exits(1);
+    let ended = dir.sync_of(api.url(), [name, "--store", "no/\u{1b}[31m.db"]).run().exits(1);
     harmless("--store", &ended.stderr);
-    let ended = desk.sync(api.url()).args(["--api-key-file", "\u{1b}[31m"]).run().exits(1);
+    let ended = dir.sync(api.url()).args(["--api-key-file", "\u{1b}[31m"]).run().exits(1);
     harmless("--api-key-file", &ended.stderr);
 }
 
 #[test]
 fn bytes_that_are_no_text_are_refused_or_kept_readable() {
-    let desk = Desk::new();
-    let api = Api::ruled(|asked| match number(asked)? {
+    let dir = TestDir::new();
+    let api = Api::with_rule(|request| match number(request)? {
         0 => Some(Reply::json(200, &b"{\"id\":\"c\xff\",\"name\":\"\xc0\xaf\"}"[..])),
         1 => Some(Reply::json(400, &b"{\"error\":\"\xff\xfe\x1b[31m\"}"[..])),
         2 => Some(Reply::json(200, r#"{"id":"\ud800"}"#)),
         3 => Some(Reply::json(200, &[0u8; 100][..])),
         _ => None,
     });
-    desk.emails((0..4).map(email));
-    shows_no_harm(&desk, loud(desk.sync(api.url())).run().exits(3));
-    desk.stored("SELECT count(*) FROM customers", ["0"]);
+    dir.emails((0..4).map(email));
+    shows_no_harm(&dir, loud(dir.sync(api.url())).run().exits(3));
+    dir.has_rows("SELECT count(*) FROM customers", ["0"]);
     let mut list = b"email\n".to_vec();
     list.extend(
         b"h05@x.io\nb\xff\xfe\xc0@x.io\n\xf0\x9f@x.io\na\x00b@x.io\n\x80\x81\xed\xa0\x80@x.io\n",
     );
-    desk.write("list.csv", &list);
-    let ended = loud(desk.sync(Api::new().url())).run();
+    dir.write("list.csv", &list);
+    let ended = loud(dir.sync(Api::new().url())).run();
     assert!(matches!(ended.code, Some(0 | 1 | 3)), "{ended:?}");
     harmless("standard error", &ended.stderr);
     harmless("standard output", &ended.stdout);
-    desk.sums_hold();
+    dir.assert_sums();
 }
 
 #[test]
 fn ten_thousand_devices_and_a_name_of_a_mebibyte() {
-    let (desk, api) = (Desk::new(), Api::new());
+    let (dir, api) = (TestDir::new(), Api::new());
     let devices: Vec<String> = (0..10_000).map(|n| format!("dev_{n}")).collect();
     let name = "<\u{1b}'\"&".repeat((1 << 20) / 5 + 1);
     let big = with(customer("big", "big@x.io"), json!({"devices": devices, "name": name}));
     api.has("big@x.io", &big);
-    desk.emails(["big@x.io"]);
-    shows_no_harm(&desk, loud(desk.sync(api.url())).run().exits(0));
-    desk.stored("SELECT count(*) FROM current_devices", ["10000"]);
-    let store = Connection::open(desk.path("s.db")).unwrap();
+    dir.emails(["big@x.io"]);
+    shows_no_harm(&dir, loud(dir.sync(api.url())).run().exits(0));
+    dir.has_rows("SELECT count(*) FROM current_devices", ["10000"]);
+    let store = Connection::open(dir.path("s.db")).unwrap();
     let stored: String =
         store.query_row("SELECT name FROM customers", [], |row| row.get(0)).unwrap();
     assert!(stored == name);
     let half = with(big, json!({"devices": devices[..5000].to_vec(), "name": "N"}));
     api.has("big@x.io", half);
-    let ended = shows_no_harm(&desk, loud(desk.sync(api.url())).run().exits(0));
+    let ended = shows_no_harm(&dir, loud(dir.sync(api.url())).run().exits(0));
     assert!(ended.stdout.len() < 10_000, "a report is short");
-    desk.stored(
+    dir.has_rows(
         "SELECT kind, count(*) FROM changes GROUP BY kind",
         ["created|1", "device_unassigned|5000", "updated|1"],
     );
-    desk.write("list.csv", format!("email\n{}@x.io\nbig@x.io\n", "a".repeat(1 << 20)));
-    let ended = loud(desk.sync(api.url())).run();
+    dir.write("list.csv", format!("email\n{}@x.io\nbig@x.io\n", "a".repeat(1 << 20)));
+    let ended = loud(dir.sync(api.url())).run();
     assert!(matches!(ended.code, Some(0 | 1)), "{:?}", ended.code);
     assert!(ended.stderr.len() < 10_000, "{} bytes on standard error", ended.stderr.len());
-    assert!(fs::metadata(desk.path("r.md")).unwrap().len() < 10_000);
+    assert!(fs::metadata(dir.path("r.md")).unwrap().len() < 10_000);
 }

@@ -7,7 +7,7 @@ use telemetron_sync::sandbox::{self, Sandbox, SandboxSettings};
 
 use crate::support::api::emails;
 use crate::support::clock::wait_until;
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
 const EMAILS: usize = 500;
 
@@ -26,62 +26,62 @@ fn sandbox() -> Sandbox {
     sandbox::start(settings).expect("a sandbox")
 }
 
-fn whole_run(desk: &Desk, sandbox: &Sandbox) {
-    desk.sync(sandbox.url()).args(["--report", "last.json"]).run().exits(0);
+fn whole_run(dir: &TestDir, sandbox: &Sandbox) {
+    dir.sync(sandbox.url()).args(["--report", "last.json"]).run().exits(0);
 }
 
-fn killed_run(desk: &Desk, sandbox: &Sandbox) {
-    let runs = desk.number("SELECT count(*) FROM runs");
+fn killed_run(dir: &TestDir, sandbox: &Sandbox) {
+    let runs = dir.number("SELECT count(*) FROM runs");
     let settled = "SELECT planned - pending FROM runs ORDER BY id DESC LIMIT 1";
-    let mut run = desk.sync(sandbox.url()).args(["--rate", "400/s"]).start();
+    let mut run = dir.sync(sandbox.url()).args(["--rate", "400/s"]).start();
     wait_until("it is halfway", || {
-        let begun = desk.number("SELECT count(*) FROM runs") > runs;
-        !run.is_running() || (begun && desk.number(settled) > 100)
+        let begun = dir.number("SELECT count(*) FROM runs") > runs;
+        !run.is_running() || (begun && dir.number(settled) > 100)
     });
     assert!(run.kill(), "it was killed midway");
 }
 
-fn late_run(desk: &Desk, sandbox: &Sandbox) {
-    let sync = desk.sync(sandbox.url()).args(["--rate", "300/s", "--deadline", "1s"]);
+fn late_run(dir: &TestDir, sandbox: &Sandbox) {
+    let sync = dir.sync(sandbox.url()).args(["--rate", "300/s", "--deadline", "1s"]);
     sync.run().exits(4);
-    assert!(desk.number("SELECT pending FROM runs ORDER BY id DESC LIMIT 1") > 0);
+    assert!(dir.number("SELECT pending FROM runs ORDER BY id DESC LIMIT 1") > 0);
 }
 
-fn run_with_a_wrong_key(desk: &Desk, sandbox: &Sandbox) {
-    let before = desk.knowledge();
-    desk.sync(sandbox.url()).env("TELEMETRON_API_KEY", "wrong").run().exits(5);
-    assert_eq!(desk.knowledge(), before);
+fn run_with_a_wrong_key(dir: &TestDir, sandbox: &Sandbox) {
+    let before = dir.customer_data();
+    dir.sync(sandbox.url()).env("TELEMETRON_API_KEY", "wrong").run().exits(5);
+    assert_eq!(dir.customer_data(), before);
 }
 
 #[test]
 fn after_ten_hours_the_store_holds_what_the_api_serves() {
     let sandbox = sandbox();
-    let desk = Desk::new();
-    desk.emails(emails(EMAILS));
+    let dir = TestDir::new();
+    dir.emails(emails(EMAILS));
     for hour in 0..10 {
         sandbox.set_revision(hour * 3);
         match hour {
-            3 => killed_run(&desk, &sandbox),
-            5 => late_run(&desk, &sandbox),
-            7 => run_with_a_wrong_key(&desk, &sandbox),
-            _ => whole_run(&desk, &sandbox),
+            3 => killed_run(&dir, &sandbox),
+            5 => late_run(&dir, &sandbox),
+            7 => run_with_a_wrong_key(&dir, &sandbox),
+            _ => whole_run(&dir, &sandbox),
         }
     }
-    let fresh = Desk::new();
+    let fresh = TestDir::new();
     fresh.emails(emails(EMAILS));
     whole_run(&fresh, &sandbox);
     for now in NOW {
-        assert_eq!(desk.rows(now), fresh.rows(now), "{now}");
+        assert_eq!(dir.rows(now), fresh.rows(now), "{now}");
     }
-    desk.stored("SELECT count(*) FROM runs", ["10"]);
-    every_report_holds(&desk);
-    the_history_is_sound(&desk);
+    dir.has_rows("SELECT count(*) FROM runs", ["10"]);
+    every_report_holds(&dir);
+    the_history_is_sound(&dir);
 }
 
-fn every_report_holds(desk: &Desk) {
+fn every_report_holds(dir: &TestDir) {
     for run in 1..=10 {
         let run = run.to_string();
-        let told = desk.command(["report", &run, "--format", "json"]).run().exits(0).stdout;
+        let told = dir.command(["report", &run, "--format", "json"]).run().exits(0).stdout;
         let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
         let count = |name: &str| report["counts"][name].as_u64().expect("a count");
         let sum = |names: &[&str]| names.iter().map(|name| count(name)).sum::<u64>();
@@ -90,24 +90,27 @@ fn every_report_holds(desk: &Desk) {
         assert_eq!(count("planned"), settled, "run {run}");
         let changes = report["changes"].as_object().expect("changes");
         let changes: u64 = changes.values().map(|count| count.as_u64().expect("a count")).sum();
-        let rows = desk.number(&format!("SELECT count(*) FROM changes WHERE run_id = {run}"));
+        let rows = dir.number(&format!("SELECT count(*) FROM changes WHERE run_id = {run}"));
         assert_eq!(changes, rows.unsigned_abs(), "run {run}");
     }
 }
 
 /// No device is assigned twice at a time, and no interval ends before it begins.
-fn the_history_is_sound(desk: &Desk) {
-    desk.stored(
+fn the_history_is_sound(dir: &TestDir) {
+    dir.has_rows(
         "SELECT customer_id, device_id FROM current_devices
          GROUP BY customer_id, device_id HAVING count(*) > 1",
         [],
     );
-    desk.stored("SELECT count(*) FROM device_assignments WHERE unassigned_at < assigned_at", ["0"]);
-    desk.stored(
+    dir.has_rows(
+        "SELECT count(*) FROM device_assignments WHERE unassigned_at < assigned_at",
+        ["0"],
+    );
+    dir.has_rows(
         "SELECT count(*) FROM device_assignments WHERE assigned_after > assigned_at",
         ["0"],
     );
-    assert!(desk.number("SELECT count(*) FROM changes WHERE kind = 'device_assigned'") > 0);
-    assert!(desk.number("SELECT count(*) FROM changes WHERE kind = 'device_unassigned'") > 0);
-    desk.stored("PRAGMA integrity_check", ["ok"]);
+    assert!(dir.number("SELECT count(*) FROM changes WHERE kind = 'device_assigned'") > 0);
+    assert!(dir.number("SELECT count(*) FROM changes WHERE kind = 'device_unassigned'") > 0);
+    dir.has_rows("PRAGMA integrity_check", ["ok"]);
 }

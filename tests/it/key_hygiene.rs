@@ -7,14 +7,14 @@ use std::path::Path;
 use telemetron_sync::sandbox::{Delivery, Reply};
 
 use crate::support::api::{Api, emails};
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
 pub(crate) const MARKED: &str = "MARKED-key-4711";
 
 /// Answers everything that can go wrong.
 fn troubled() -> Api {
-    Api::ruled(|asked| {
-        let n: u32 = asked.email?.get(1..5)?.parse().ok()?;
+    Api::with_rule(|request| {
+        let n: u32 = request.email?.get(1..5)?.parse().ok()?;
         match n % 9 {
             0 => Some(Reply::error(400, "No")),
             1 => Some(Reply::error(500, "Oops")),
@@ -47,60 +47,61 @@ pub(crate) fn leaks(folder: &Path) -> Vec<String> {
 
 #[test]
 fn the_key_shows_in_no_output_and_no_file() {
-    let desk = Desk::new();
-    desk.emails(emails(27));
+    let dir = TestDir::new();
+    dir.emails(emails(27));
     for format in ["text", "json"] {
         let api = troubled();
-        let sync = desk.sync(api.url()).env("TELEMETRON_API_KEY", MARKED);
+        let sync = dir.sync(api.url()).env("TELEMETRON_API_KEY", MARKED);
         let sync = sync.args(["-vv", "--max-attempts", "2", "--timeout", "300ms"]);
         let sync = sync.args(["--report", "r.json", "--report", "r.md", "--rejects", "x.csv"]);
         let run = sync.args(["--fail-above", "100%", "--log-format", format]).start();
-        let ended = run.wait().exits(3).never_says(MARKED).says("p0001@x.io");
+        let ended = run.wait().exits(3).never_shows(MARKED).stderr_has("p0001@x.io");
         assert!(ended.stderr.len() > 1000, "something was told");
         assert_eq!(api.requests()[0].key, MARKED);
-        assert_eq!(leaks(desk.folder()), [""; 0]);
+        assert_eq!(leaks(dir.folder()), [""; 0]);
     }
-    let refused = Api::ruled(|_| Some(Reply::error(401, "Bad key")));
-    let sync = desk.sync(refused.url()).env("TELEMETRON_API_KEY", MARKED);
-    sync.args(["-vv"]).run().exits(5).never_says(MARKED);
+    let refused = Api::with_rule(|_| Some(Reply::error(401, "Bad key")));
+    let sync = dir.sync(refused.url()).env("TELEMETRON_API_KEY", MARKED);
+    sync.args(["-vv"]).run().exits(5).never_shows(MARKED);
     let nobody = format!("http://127.0.0.1:{}", crate::support::server::free_port());
-    let sync = desk.sync(nobody).env("TELEMETRON_API_KEY", MARKED).args(["-vv"]);
-    sync.args(["--max-attempts", "1"]).run().never_says(MARKED);
-    assert_eq!(leaks(desk.folder()), [""; 0]);
+    let sync = dir.sync(nobody).env("TELEMETRON_API_KEY", MARKED).args(["-vv"]);
+    sync.args(["--max-attempts", "1"]).run().never_shows(MARKED);
+    assert_eq!(leaks(dir.folder()), [""; 0]);
 }
 
 #[test]
 fn a_key_that_cannot_be_used_is_not_repeated() {
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(["a@x.io"]);
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
     let broken = format!("{MARKED} two words");
-    let sync = || desk.sync(api.url());
-    sync().env("TELEMETRON_API_KEY", &broken).run().exits(1).never_says(MARKED);
-    desk.write("key", &broken);
-    sync().args(["--api-key-file", "key"]).run().exits(1).never_says(MARKED);
+    let sync = || dir.sync(api.url());
+    sync().env("TELEMETRON_API_KEY", &broken).run().exits(1).never_shows(MARKED);
+    dir.write("key", &broken);
+    sync().args(["--api-key-file", "key"]).run().exits(1).never_shows(MARKED);
     let url = format!("https://{MARKED}@127.0.0.1/");
-    desk.sync_of(url, ["list.csv"]).run().exits(2).never_says(MARKED);
+    dir.sync_of(url, ["list.csv"]).run().exits(2).never_shows(MARKED);
 }
 
 #[test]
 fn an_api_that_echoes_the_key_leaks_it_into_nothing() {
-    let desk = Desk::new();
-    let api = Api::ruled(|asked| Some(Reply::error(400, &format!("bad key {}", asked.key?))));
-    desk.emails(["a@x.io"]);
-    let sync = desk.sync(api.url()).env("TELEMETRON_API_KEY", MARKED).args(["-vv"]);
-    sync.args(["--rejects", "x.csv"]).run().exits(3).never_says(MARKED);
-    assert_eq!(leaks(desk.folder()), [""; 0]);
+    let dir = TestDir::new();
+    let api =
+        Api::with_rule(|request| Some(Reply::error(400, &format!("bad key {}", request.key?))));
+    dir.emails(["a@x.io"]);
+    let sync = dir.sync(api.url()).env("TELEMETRON_API_KEY", MARKED).args(["-vv"]);
+    sync.args(["--rejects", "x.csv"]).run().exits(3).never_shows(MARKED);
+    assert_eq!(leaks(dir.folder()), [""; 0]);
 }
 
 #[test]
 fn a_key_file_is_read_with_its_line_end_and_warned_of_if_others_can_read_it() {
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(["a@x.io"]);
-    desk.write("key", "from-file\r\n");
-    let sync = || desk.sync(api.url()).args(["--api-key-file", "key"]);
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    dir.write("key", "from-file\r\n");
+    let sync = || dir.sync(api.url()).args(["--api-key-file", "key"]);
     for (mode, warns) in [(0o600, false), (0o400, false), (0o644, true), (0o640, true)] {
-        fs::set_permissions(desk.path("key"), PermissionsExt::from_mode(mode)).unwrap();
-        let ended = sync().run().exits(0).never_says("from-file");
+        fs::set_permissions(dir.path("key"), PermissionsExt::from_mode(mode)).unwrap();
+        let ended = sync().run().exits(0).never_shows("from-file");
         assert_eq!(ended.stderr.contains("can be read by others"), warns, "{mode:o}");
     }
     assert!(api.requests().iter().all(|request| request.key == "from-file"));
@@ -108,10 +109,10 @@ fn a_key_file_is_read_with_its_line_end_and_warned_of_if_others_can_read_it() {
 
 #[test]
 fn a_systemd_credential_is_a_key_too() {
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(["a@x.io"]);
-    desk.write("telemetron-api-key", "credential\n");
-    let folder = desk.folder().to_str().unwrap();
-    desk.sync(api.url()).without_key().env("CREDENTIALS_DIRECTORY", folder).run().exits(0);
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    dir.write("telemetron-api-key", "credential\n");
+    let folder = dir.folder().to_str().unwrap();
+    dir.sync(api.url()).without_key().env("CREDENTIALS_DIRECTORY", folder).run().exits(0);
     assert_eq!(api.requests()[0].key, "credential");
 }

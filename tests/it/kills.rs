@@ -10,10 +10,10 @@ use std::time::Duration;
 use telemetron_sync::sandbox::{self, Sandbox, SandboxSettings};
 
 use crate::support::api::emails;
-use crate::support::chance::{chance, count};
 use crate::support::clock::while_within;
-use crate::support::desk::Desk;
-use crate::support::held::{Held, differ_in_nothing};
+use crate::support::content::{Content, assert_same_rows};
+use crate::support::dir::TestDir;
+use crate::support::random::{count, rng};
 
 /// Runs of each store at least: the first finds all customers new, later ones find them changed.
 const ROUNDS: u64 = 2;
@@ -43,38 +43,38 @@ const MISCOUNTED: &str = "SELECT runs.id, kind.key, kind.value FROM runs,
 
 /// The store that nobody disturbs, after each of its runs.
 struct Undisturbed {
-    desk: Desk,
+    dir: TestDir,
     sandbox: Sandbox,
-    after: Vec<Held>,
+    after: Vec<Content>,
 }
 
 impl Undisturbed {
     fn new() -> Self {
-        let desk = Desk::new();
-        write_source(&desk);
-        Self { desk, sandbox: stand_in(), after: Vec::new() }
+        let dir = TestDir::new();
+        write_source(&dir);
+        Self { dir, sandbox: start_sandbox(), after: Vec::new() }
     }
 
-    fn after(&mut self, round: usize) -> Held {
+    fn after(&mut self, round: usize) -> Content {
         while self.after.len() <= round {
             self.sandbox.set_revision(self.after.len() as u32 * REVISIONS);
-            self.desk.sync(self.sandbox.url()).run().exits(0);
-            self.after.push(Held::of(&self.desk));
+            self.dir.sync(self.sandbox.url()).run().exits(0);
+            self.after.push(Content::of(&self.dir));
         }
         self.after[round].clone()
     }
 }
 
-fn stand_in() -> Sandbox {
+fn start_sandbox() -> Sandbox {
     let (latency, jitter) = (Duration::ZERO, Duration::from_millis(3));
     let settings = SandboxSettings { latency, jitter, ..Default::default() };
     sandbox::start(settings).expect("a sandbox")
 }
 
-fn write_source(desk: &Desk) {
+fn write_source(dir: &TestDir) {
     let old = emails(EMAILS / 2);
     let new: Vec<String> = old.iter().map(|email| email.replace('@', ".new@")).collect();
-    desk.emails(old.into_iter().chain(["no email".to_owned(), "P0003@x.io".to_owned()]).chain(new));
+    dir.emails(old.into_iter().chain(["no email".to_owned(), "P0003@x.io".to_owned()]).chain(new));
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ struct Figures {
 
 /// One store, stopped as often as wanted.
 struct Lane<'a> {
-    desk: Desk,
+    dir: TestDir,
     sandbox: Sandbox,
     chance: fastrand::Rng,
     stop: Stop,
@@ -108,7 +108,7 @@ struct Lane<'a> {
 
 impl Lane<'_> {
     fn work(mut self) -> Figures {
-        write_source(&self.desk);
+        write_source(&self.dir);
         while self.figures.stops < self.wanted || self.figures.rounds < ROUNDS {
             let round = self.figures.rounds;
             self.sandbox.set_revision(round as u32 * REVISIONS);
@@ -122,11 +122,11 @@ impl Lane<'_> {
     /// Begins the run, or goes on with it, and stops it at some instant while there are stops
     /// left. Whether the run is done.
     fn one_process(&mut self, run: i64) -> bool {
-        let desk = &self.desk;
-        let stands = desk.number(RUNS) == run;
-        let (settled, asked) = (desk.number(SETTLED), self.sandbox.requests());
+        let dir = &self.dir;
+        let stands = dir.number(RUNS) == run;
+        let (settled, asked) = (dir.number(SETTLED), self.sandbox.requests());
         let url = self.sandbox.url();
-        let sync = if stands { desk.sync_of(url, ["--resume"]) } else { desk.sync(url) };
+        let sync = if stands { dir.sync_of(url, ["--resume"]) } else { dir.sync(url) };
         let mut process = sync.args(["--concurrency", CONCURRENCY]).start();
         // Some are kept for later runs, which have more to lose.
         let so_far = (self.figures.rounds + 1) * self.wanted.div_ceil(ROUNDS);
@@ -151,14 +151,14 @@ impl Lane<'_> {
                 }
             }
         };
-        let reached = (desk.number(SETTLED) - settled).unsigned_abs();
+        let reached = (dir.number(SETTLED) - settled).unsigned_abs();
         let again = self.sandbox.requests() - asked - reached;
         assert!(!clean || again == 0, "{again} answers are lost by a clean stop");
         self.span = if reached > 0 || !stands { SPAN } else { self.span * 2 };
         if !done {
             let figures = &mut self.figures;
             figures.stops += 1;
-            figures.while_planning += u64::from(desk.number(RUNS) < run);
+            figures.while_planning += u64::from(dir.number(RUNS) < run);
             figures.asked_again += again;
             figures.most_asked_again = figures.most_asked_again.max(again);
         }
@@ -170,35 +170,35 @@ impl Lane<'_> {
     /// `returned`, and their intervals, are as the contract wants them; so of these customers the
     /// history is left out. All others are compared in full.
     fn compare(&mut self, round: usize) {
-        let ours = Held::of(&self.desk);
+        let ours = Content::of(&self.dir);
         let mut undisturbed = self.undisturbed.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = undisturbed.after(round);
         drop(undisturbed);
-        differ_in_nothing(&ours.known, &whole.known);
-        differ_in_nothing(&ours.state, &whole.state);
+        assert_same_rows(&ours.known, &whole.known);
+        assert_same_rows(&ours.state, &whole.state);
         let detours: BTreeSet<String> = match self.stop {
             Stop::Kill => BTreeSet::new(),
             Stop::Term => self.detours(),
         };
         assert!(detours.len() * 10 < whole.history.len(), "{} detours", detours.len());
-        let told = |held: Held| -> Vec<String> {
+        let told = |held: Content| -> Vec<String> {
             let histories = held.history.into_iter();
             histories
                 .filter(|(customer, _)| !detours.contains(customer))
                 .flat_map(|it| it.1)
                 .collect()
         };
-        differ_in_nothing(&told(ours), &told(whole));
-        self.desk.stored(MISCOUNTED, []);
-        self.desk.stored("PRAGMA integrity_check", ["ok"]);
-        self.desk.stored("SELECT count(*) FROM pragma_foreign_key_check", ["0"]);
+        assert_same_rows(&told(ours), &told(whole));
+        self.dir.has_rows(MISCOUNTED, []);
+        self.dir.has_rows("PRAGMA integrity_check", ["ok"]);
+        self.dir.has_rows("SELECT count(*) FROM pragma_foreign_key_check", ["0"]);
         self.figures.detours = detours.len();
     }
 
     fn detours(&self) -> BTreeSet<String> {
         let there_and_back = "SELECT customer_id FROM changes WHERE kind IN ('missing', 'returned')
              GROUP BY customer_id, run_id HAVING count(DISTINCT kind) = 2";
-        self.desk.rows(there_and_back).into_iter().collect()
+        self.dir.rows(there_and_back).into_iter().collect()
     }
 }
 
@@ -206,9 +206,9 @@ impl Lane<'_> {
 fn stopped(stop: Stop, stops: u64) {
     let undisturbed = Mutex::new(Undisturbed::new());
     let lane = &|number: u64| Lane {
-        desk: Desk::new(),
-        sandbox: stand_in(),
-        chance: chance(number),
+        dir: TestDir::new(),
+        sandbox: start_sandbox(),
+        chance: rng(number),
         stop,
         wanted: stops.div_ceil(LANES),
         span: SPAN,

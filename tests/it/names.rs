@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::api::{Api, customer, with};
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 use serde_json::json;
 
 /// Each public table or view and its columns.
@@ -27,50 +27,50 @@ const NAMES: [(&str, &str); 9] = [
     ("current_orders", "customer_id email order_id synced_at"),
 ];
 
-fn synced() -> (Desk, Api) {
-    let (desk, api) = (Desk::new(), Api::new());
+fn synced() -> (TestDir, Api) {
+    let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["a@x.io", "b@x.io"]);
-    desk.emails(["a@x.io", "b@x.io"]);
-    desk.sync(api.url()).run().exits(0);
-    (desk, api)
+    dir.emails(["a@x.io", "b@x.io"]);
+    dir.sync(api.url()).run().exits(0);
+    (dir, api)
 }
 
 #[test]
 fn every_public_name_is_there_with_its_declared_type() {
-    let (desk, _api) = synced();
+    let (dir, _api) = synced();
     for (table, columns) in NAMES {
-        let there = desk.rows(&format!("SELECT name FROM pragma_table_xinfo('{table}')"));
+        let there = dir.rows(&format!("SELECT name FROM pragma_table_xinfo('{table}')"));
         for column in columns.split_whitespace() {
             assert!(there.iter().any(|name| name == column), "{table}.{column} in {there:?}");
         }
         let untyped = format!("SELECT name FROM pragma_table_xinfo('{table}') WHERE type = ''");
-        desk.stored(&untyped, []);
+        dir.has_rows(&untyped, []);
     }
 }
 
 #[test]
 fn tables_are_strict_and_what_hangs_on_a_customer_goes_with_it() {
-    let (desk, _api) = synced();
-    desk.stored(
+    let (dir, _api) = synced();
+    dir.has_rows(
         "SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main'
          AND NOT strict AND name NOT LIKE 'sqlite_%'",
         [],
     );
-    desk.alter("PRAGMA foreign_keys = ON; DELETE FROM customers WHERE id = 'cust_a@x.io'");
+    dir.alter("PRAGMA foreign_keys = ON; DELETE FROM customers WHERE id = 'cust_a@x.io'");
     for table in ["device_assignments", "orders", "changes", "current_devices", "current_orders"] {
         let owners = format!("SELECT DISTINCT customer_id FROM {table}");
-        desk.stored(&owners, ["cust_b@x.io"]);
+        dir.has_rows(&owners, ["cust_b@x.io"]);
     }
-    desk.stored("SELECT customer_id FROM lookups WHERE email = 'a@x.io'", ["NULL"]);
-    desk.stored("SELECT count(*) FROM pragma_foreign_key_check", ["0"]);
+    dir.has_rows("SELECT customer_id FROM lookups WHERE email = 'a@x.io'", ["NULL"]);
+    dir.has_rows("SELECT count(*) FROM pragma_foreign_key_check", ["0"]);
 }
 
 #[test]
 fn all_times_have_the_public_form() {
-    let (desk, api) = synced();
-    api.lost("a@x.io")
+    let (dir, api) = synced();
+    api.remove_email("a@x.io")
         .has("b@x.io", with(customer("cust_b@x.io", "b@x.io"), json!({"devices": []})));
-    desk.sync(api.url()).args(["--accept-missing"]).run().exits(0);
+    dir.sync(api.url()).args(["--accept-missing"]).run().exits(0);
     for (table, column) in [
         ("customers", "first_seen_at"),
         ("customers", "changed_at"),
@@ -91,68 +91,68 @@ fn all_times_have_the_public_form() {
             "SELECT {column} FROM {table} WHERE {column} NOT GLOB
              '20[0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9].[0-9][0-9][0-9]Z'"
         );
-        desk.stored(&odd, []);
-        assert!(desk.number(&format!("SELECT count({column}) FROM {table}")) > 0, "{column}");
+        dir.has_rows(&odd, []);
+        assert!(dir.number(&format!("SELECT count({column}) FROM {table}")) > 0, "{column}");
     }
 }
 
 #[test]
 fn a_store_is_private_when_made_and_a_later_chmod_is_kept() {
-    let (desk, api) = synced();
-    let mode = |name: &str| desk.path(name).metadata().unwrap().permissions().mode() & 0o777;
+    let (dir, api) = synced();
+    let mode = |name: &str| dir.path(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("s.db"), mode("s.db-wal"), mode("s.db-shm")), (0o600, 0o600, 0o600));
-    std::fs::set_permissions(desk.path("s.db"), PermissionsExt::from_mode(0o640)).unwrap();
-    desk.sync(api.url()).run().exits(0);
+    std::fs::set_permissions(dir.path("s.db"), PermissionsExt::from_mode(0o640)).unwrap();
+    dir.sync(api.url()).run().exits(0);
     assert_eq!(mode("s.db"), 0o640);
 }
 
 #[test]
 fn a_store_is_the_file_of_that_name_whatever_the_name() {
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(["a@x.io"]);
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
     for name in ["file:a.db", "b?mode=memory.db", "c#d%20.db", ":memory:"] {
-        desk.sync(api.url()).args(["--store", name]).run().exits(0);
-        assert!(desk.path(name).metadata().unwrap().len() > 4096, "{name}");
-        desk.command(["report", "--store", name]).run().exits(0).prints("Run 1: complete");
+        dir.sync(api.url()).args(["--store", name]).run().exits(0);
+        assert!(dir.path(name).metadata().unwrap().len() > 4096, "{name}");
+        dir.command(["report", "--store", name]).run().exits(0).stdout_has("Run 1: complete");
     }
 }
 
 #[test]
 fn the_log_is_given_back_at_the_end_and_readers_find_its_files() {
-    let (desk, _api) = synced();
-    assert_eq!(desk.path("s.db-wal").metadata().unwrap().len(), 0);
-    assert!(desk.path("s.db-shm").exists());
-    desk.stored("PRAGMA journal_mode", ["wal"]);
+    let (dir, _api) = synced();
+    assert_eq!(dir.path("s.db-wal").metadata().unwrap().len(), 0);
+    assert!(dir.path("s.db-shm").exists());
+    dir.has_rows("PRAGMA journal_mode", ["wal"]);
 }
 
 #[test]
 fn a_newer_store_is_refused_untouched() {
-    let (desk, api) = synced();
-    desk.alter("PRAGMA user_version = 99; UPDATE store_info SET program_version = '9.9.9'");
-    desk.alter("PRAGMA wal_checkpoint(TRUNCATE)");
-    let before = std::fs::read(desk.path("s.db")).unwrap();
-    desk.sync(api.url()).run().exits(1).says("telemetron-sync 9.9.9");
-    desk.command(["report"]).run().exits(1).says("telemetron-sync 9.9.9");
-    desk.command(["runs"]).run().exits(1).says("telemetron-sync 9.9.9");
-    assert_eq!(std::fs::read(desk.path("s.db")).unwrap(), before);
-    assert_eq!(api.total(), 2);
+    let (dir, api) = synced();
+    dir.alter("PRAGMA user_version = 99; UPDATE store_info SET program_version = '9.9.9'");
+    dir.alter("PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = std::fs::read(dir.path("s.db")).unwrap();
+    dir.sync(api.url()).run().exits(1).stderr_has("telemetron-sync 9.9.9");
+    dir.command(["report"]).run().exits(1).stderr_has("telemetron-sync 9.9.9");
+    dir.command(["runs"]).run().exits(1).stderr_has("telemetron-sync 9.9.9");
+    assert_eq!(std::fs::read(dir.path("s.db")).unwrap(), before);
+    assert_eq!(api.request_count(), 2);
 }
 
 #[test]
 fn what_holds_now_stands_in_views_of_its_own() {
-    let (desk, api) = synced();
+    let (dir, api) = synced();
     let changed = json!({"devices": ["d2"], "orders": []});
     api.has("a@x.io", with(customer("cust_a@x.io", "a@x.io"), changed));
-    desk.sync(api.url()).run().exits(0);
-    desk.stored(
+    dir.sync(api.url()).run().exits(0);
+    dir.has_rows(
         "SELECT customer_id, email, device_id FROM current_devices ORDER BY email",
         ["cust_a@x.io|a@x.io|d2", "cust_b@x.io|b@x.io|dev_cust_b@x.io"],
     );
-    desk.stored(
+    dir.has_rows(
         "SELECT customer_id, email, order_id FROM current_orders",
         ["cust_b@x.io|b@x.io|ord_cust_b@x.io"],
     );
-    desk.stored(
+    dir.has_rows(
         "SELECT count(*) FROM current_devices JOIN customers ON id = customer_id
          WHERE current_devices.synced_at = customers.synced_at",
         ["2"],
@@ -161,14 +161,14 @@ fn what_holds_now_stands_in_views_of_its_own() {
 
 #[test]
 fn a_reader_is_not_blocked_by_a_run_nor_a_run_by_a_reader() {
-    let (desk, api) = synced();
-    let reader = desk.store();
+    let (dir, api) = synced();
+    let reader = dir.store();
     reader.execute_batch("BEGIN").unwrap();
     let customers = || reader.query_row("SELECT count(*) FROM customers", [], |row| row.get(0));
     let before: i64 = customers().unwrap();
     api.has_all(["c@x.io"]);
-    desk.emails(["a@x.io", "b@x.io", "c@x.io"]);
-    desk.sync(api.url()).run().exits(0);
+    dir.emails(["a@x.io", "b@x.io", "c@x.io"]);
+    dir.sync(api.url()).run().exits(0);
     assert_eq!((before, customers().unwrap()), (2, 2));
-    desk.stored("SELECT count(*) FROM customers", ["3"]);
+    dir.has_rows("SELECT count(*) FROM customers", ["3"]);
 }

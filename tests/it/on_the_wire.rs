@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use telemetron_sync::sandbox::Reply;
 
 use crate::support::api::Api;
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
 /// Listens on a socket and answers every request with `reply`; keeps what was sent.
 fn listen(reply: &'static str) -> (String, Arc<Mutex<String>>) {
@@ -40,9 +40,9 @@ fn read_request(mut stream: TcpStream, reply: &str) -> String {
 fn a_request_is_what_the_api_documents() {
     let (url, sent) =
         listen("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
-    let desk = Desk::new();
-    desk.emails(["Jörg+tag@X.io"]);
-    desk.sync(url).run().exits(0);
+    let dir = TestDir::new();
+    dir.emails(["Jörg+tag@X.io"]);
+    dir.sync(url).run().exits(0);
     let sent = sent.lock().unwrap();
     let lines: Vec<&str> = sent.lines().collect();
     assert_eq!(lines[0], "POST /base/customer/queryCustomer HTTP/1.1");
@@ -61,12 +61,12 @@ fn a_redirect_is_never_followed_and_the_key_never_leaves() {
     let (elsewhere, sent) = listen("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{\"id\":\"c1\"}");
     for status in [301, 302, 303, 307, 308] {
         let to = elsewhere.clone();
-        let api = Api::ruled(move |_| Some(Reply::json(status, "{}").header("location", &to)));
-        let desk = Desk::new();
-        desk.emails(["a@x.io"]);
-        desk.sync(api.url()).run().exits(3).says("1 row redirect");
-        assert_eq!(api.total(), 1);
-        desk.stored("SELECT code, status FROM rejects", [&*format!("redirect|{status}")]);
+        let api = Api::with_rule(move |_| Some(Reply::json(status, "{}").header("location", &to)));
+        let dir = TestDir::new();
+        dir.emails(["a@x.io"]);
+        dir.sync(api.url()).run().exits(3).stderr_has("1 row redirect");
+        assert_eq!(api.request_count(), 1);
+        dir.has_rows("SELECT code, status FROM rejects", [&*format!("redirect|{status}")]);
     }
     assert_eq!(*sent.lock().unwrap(), "");
 }
@@ -74,8 +74,8 @@ fn a_redirect_is_never_followed_and_the_key_never_leaves() {
 #[test]
 fn a_proxy_of_the_environment_is_not_asked_for_this_machine() {
     let (proxy, sent) = listen("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(["a@x.io"]);
-    desk.sync(api.url()).env("http_proxy", &proxy).env("ALL_PROXY", &proxy).run().exits(0);
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    dir.sync(api.url()).env("http_proxy", &proxy).env("ALL_PROXY", &proxy).run().exits(0);
     assert_eq!(*sent.lock().unwrap(), "");
 }

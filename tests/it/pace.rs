@@ -6,7 +6,7 @@ use std::time::Duration;
 use telemetron_sync::sandbox::Reply;
 
 use crate::support::api::{Api, emails};
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
 /// The most requests that came in within any stretch of this length.
 fn most_within(api: &Api, stretch: Duration) -> usize {
@@ -19,10 +19,10 @@ fn most_within(api: &Api, stretch: Duration) -> usize {
 #[test]
 fn no_more_than_the_ceiling_are_in_flight() {
     let latency = Duration::from_millis(40);
-    let api = Api::ruled(move |_| Some(Reply::error(404, "Customer not found").after(latency)));
-    let desk = Desk::new();
-    desk.emails(emails(60));
-    desk.sync(api.url()).args(["--concurrency", "5"]).run().exits(0);
+    let api = Api::with_rule(move |_| Some(Reply::error(404, "Customer not found").after(latency)));
+    let dir = TestDir::new();
+    dir.emails(emails(60));
+    dir.sync(api.url()).args(["--concurrency", "5"]).run().exits(0);
     // All that came in within one latency were in flight together.
     let most = most_within(&api, latency);
     assert!((4..=5).contains(&most), "{most} in flight");
@@ -30,9 +30,9 @@ fn no_more_than_the_ceiling_are_in_flight() {
 
 #[test]
 fn requests_are_spread_evenly_under_a_rate() {
-    let (desk, api) = (Desk::new(), Api::new());
-    desk.emails(emails(21));
-    desk.sync(api.url()).args(["--rate", "20/s"]).run().exits(0);
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(emails(21));
+    dir.sync(api.url()).args(["--rate", "20/s"]).run().exits(0);
     let requests = api.requests();
     let took = requests[20].at - requests[0].at;
     assert!(took > Duration::from_millis(950), "21 requests at 20/s took {took:?}");
@@ -43,10 +43,10 @@ fn requests_are_spread_evenly_under_a_rate() {
 
 #[test]
 fn retries_count_for_the_rate_too() {
-    let api = Api::ruled(|asked| (asked.attempt == 1).then(|| Reply::error(500, "Oops")));
-    let desk = Desk::new();
-    desk.emails(emails(8));
-    desk.sync(api.url()).args(["--rate", "10/s"]).run().exits(0);
+    let api = Api::with_rule(|request| (request.attempt == 1).then(|| Reply::error(500, "Oops")));
+    let dir = TestDir::new();
+    dir.emails(emails(8));
+    dir.sync(api.url()).args(["--rate", "10/s"]).run().exits(0);
     let requests = api.requests();
     let took = requests[15].at - requests[0].at;
     assert!(took > Duration::from_millis(1450), "16 requests at 10/s took {took:?}");
@@ -54,14 +54,14 @@ fn retries_count_for_the_rate_too() {
 
 #[test]
 fn an_email_that_waits_for_its_retry_holds_no_slot() {
-    let api = Api::ruled(|asked| {
-        let waits = asked.email == Some("p0001@x.io") && asked.attempt == 1;
+    let api = Api::with_rule(|request| {
+        let waits = request.email == Some("p0001@x.io") && request.attempt == 1;
         waits.then(|| Reply::error(500, "Oops").header("retry-after", "1"))
     });
-    let desk = Desk::new();
-    desk.emails(emails(5));
-    desk.sync(api.url()).args(["--concurrency", "1"]).run().exits(0);
-    let asked = api.asked();
+    let dir = TestDir::new();
+    dir.emails(emails(5));
+    dir.sync(api.url()).args(["--concurrency", "1"]).run().exits(0);
+    let asked = api.requested_emails();
     assert_eq!(asked[..5], emails(5)[..]);
     assert_eq!(asked[5], "p0001@x.io");
 }
@@ -70,35 +70,35 @@ fn an_email_that_waits_for_its_retry_holds_no_slot() {
 fn a_pause_that_is_asked_for_holds_for_all() {
     let paused = Arc::new(Mutex::new(false));
     let seen = Arc::clone(&paused);
-    let api = Api::ruled(move |_| {
+    let api = Api::with_rule(move |_| {
         let mut paused = seen.lock().unwrap();
         let first = !std::mem::replace(&mut *paused, true);
         first.then(|| Reply::error(429, "Slow down").header("retry-after", "1"))
     });
-    let desk = Desk::new();
-    desk.emails(emails(4));
-    let ended = desk.sync(api.url()).args(["--concurrency", "1", "--max-attempts", "1"]).run();
+    let dir = TestDir::new();
+    dir.emails(emails(4));
+    let ended = dir.sync(api.url()).args(["--concurrency", "1", "--max-attempts", "1"]).run();
     ended.exits(0);
     let requests = api.requests();
     assert_eq!(requests.len(), 5);
     let pause = requests[1].at - requests[0].at;
     assert!(pause >= Duration::from_millis(990), "{pause:?}");
     assert!(pause < Duration::from_secs(5), "{pause:?}");
-    assert_eq!(desk.counts(), "rows 4, planned 4, not_found 4");
+    assert_eq!(dir.counts(), "rows 4, planned 4, not_found 4");
 }
 
 #[test]
 fn a_pause_longer_than_allowed_stops_the_run() {
-    let api = Api::ruled(|asked| {
-        (asked.number > 2).then(|| Reply::error(503, "Later").header("retry-after", "120"))
+    let api = Api::with_rule(|request| {
+        (request.number > 2).then(|| Reply::error(503, "Later").header("retry-after", "120"))
     });
-    let desk = Desk::new();
-    desk.emails(emails(9));
+    let dir = TestDir::new();
+    dir.emails(emails(9));
     let patient = ["--max-retry-after", "60s", "--concurrency", "1"];
-    desk.sync(api.url()).args(patient).run().exits(6).prints("a pause of 2m");
-    assert_eq!(api.total(), 3);
-    assert_eq!(desk.counts(), "rows 9, planned 9, not_found 2, pending 7");
+    dir.sync(api.url()).args(patient).run().exits(6).stdout_has("a pause of 2m");
+    assert_eq!(api.request_count(), 3);
+    assert_eq!(dir.counts(), "rows 9, planned 9, not_found 2, pending 7");
     let good = Api::new();
-    desk.sync_of(good.url(), ["--resume"]).run().exits(0);
-    assert_eq!(good.total(), 7);
+    dir.sync_of(good.url(), ["--resume"]).run().exits(0);
+    assert_eq!(good.request_count(), 7);
 }

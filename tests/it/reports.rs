@@ -4,29 +4,29 @@ use serde_json::Value;
 use telemetron_sync::sandbox::Reply;
 
 use crate::support::api::{Api, emails};
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
 /// A list with a row of each kind, and an API to match.
-fn mixed() -> (Desk, Api) {
-    let api = Api::ruled(|asked| match asked.email? {
+fn mixed() -> (TestDir, Api) {
+    let api = Api::with_rule(|request| match request.email? {
         "bad@x.io" => Some(Reply::error(400, "No")),
-        "once@x.io" if asked.attempt == 1 => Some(Reply::error(500, "Oops")),
+        "once@x.io" if request.attempt == 1 => Some(Reply::error(500, "Oops")),
         "broken@x.io" => Some(Reply::json(200, "{}")),
         _ => None,
     });
     api.has_all(["a@x.io", "once@x.io"]);
-    let desk = Desk::new();
-    desk.emails(["a@x.io", "gone@x.io", "bad@x.io", "once@x.io", "broken@x.io", "a@x.io", "no"]);
-    (desk, api)
+    let dir = TestDir::new();
+    dir.emails(["a@x.io", "gone@x.io", "bad@x.io", "once@x.io", "broken@x.io", "a@x.io", "no"]);
+    (dir, api)
 }
 
 #[test]
 fn the_json_holds_what_is_promised() {
-    let (desk, api) = mixed();
-    desk.sync(api.url()).run().exits(3);
-    let report = desk.report();
+    let (dir, api) = mixed();
+    dir.sync(api.url()).run().exits(3);
+    let report = dir.report();
     assert_eq!(
-        desk.counts(),
+        dir.counts(),
         "rows 7, invalid 1, duplicate 1, planned 5, found 2, not_found 1, rejected 1, failed 1"
     );
     assert_eq!(report["counts"].as_object().unwrap().len(), 10);
@@ -45,29 +45,29 @@ fn the_json_holds_what_is_promised() {
     assert!(report["finished_at"].as_str() > report["started_at"].as_str());
     assert_eq!(report["warnings"], serde_json::json!([]));
     let stored: Value =
-        serde_json::from_str(&desk.rows("SELECT report FROM runs")[0]).expect("JSON");
+        serde_json::from_str(&dir.rows("SELECT report FROM runs")[0]).expect("JSON");
     assert_eq!(stored, report);
 }
 
 #[test]
 fn the_other_forms_tell_the_same() {
-    let (desk, api) = mixed();
-    let ended = desk.sync(api.url()).run().exits(3);
-    let text = desk.command(["report"]).run().exits(0).stdout;
+    let (dir, api) = mixed();
+    let ended = dir.sync(api.url()).run().exits(3);
+    let text = dir.command(["report"]).run().exits(0).stdout;
     assert_eq!(text, ended.stdout);
     for form in ["text", "md"] {
-        let told = desk.command(["report", "1", "--format", form]).run().exits(0);
+        let told = dir.command(["report", "1", "--format", form]).run().exits(0);
         for count in ["Run 1", "partial", "rows", "7", "not found", "2 created"] {
             assert!(told.stdout.contains(count), "no {count} in {}", told.stdout);
         }
     }
-    desk.command(["report", "2"]).run().exits(1).says("There is no run 2");
+    dir.command(["report", "2"]).run().exits(1).stderr_has("There is no run 2");
 }
 
 #[test]
 fn the_columns_of_a_run_say_the_same_as_its_report() {
-    let (desk, api) = mixed();
-    desk.sync(api.url()).run().exits(3);
+    let (dir, api) = mixed();
+    dir.sync(api.url()).run().exits(3);
     for column in [
         "rows",
         "invalid",
@@ -81,7 +81,7 @@ fn the_columns_of_a_run_say_the_same_as_its_report() {
         "pending",
     ] {
         let same = format!("SELECT {column} = report ->> '$.counts.{column}' FROM runs");
-        desk.stored(&same, ["1"]);
+        dir.has_rows(&same, ["1"]);
     }
     for (column, path) in [
         ("requests", "http.requests"),
@@ -93,22 +93,22 @@ fn the_columns_of_a_run_say_the_same_as_its_report() {
         ("seconds", "seconds"),
         ("source", "source"),
     ] {
-        desk.stored(&format!("SELECT {column} IS report ->> '$.{path}' FROM runs"), ["1"]);
+        dir.has_rows(&format!("SELECT {column} IS report ->> '$.{path}' FROM runs"), ["1"]);
     }
 }
 
 #[test]
 fn report_files_are_written_in_the_form_of_their_ending() {
-    let (desk, api) = mixed();
-    let sync = desk.sync(api.url()).args(["--report", "r.json", "--report", "r.md"]);
+    let (dir, api) = mixed();
+    let sync = dir.sync(api.url()).args(["--report", "r.json", "--report", "r.md"]);
     sync.args(["--report", "r.txt"]).run().exits(3);
-    let json: Value = serde_json::from_str(&desk.read("r.json")).expect("JSON");
-    assert_eq!(json, desk.report());
+    let json: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    assert_eq!(json, dir.report());
     for (file, form) in [("r.md", "md"), ("r.txt", "text")] {
-        let told = desk.command(["report", "--format", form]).run().exits(0);
-        assert_eq!(desk.read(file), told.stdout);
+        let told = dir.command(["report", "--format", form]).run().exits(0);
+        assert_eq!(dir.read(file), told.stdout);
     }
-    let left = std::fs::read_dir(desk.folder()).unwrap().flatten();
+    let left = std::fs::read_dir(dir.folder()).unwrap().flatten();
     let left: Vec<_> =
         left.filter(|file| file.file_name().to_string_lossy().starts_with('.')).collect();
     assert!(left.len() <= 1, "{left:?}");
@@ -116,21 +116,21 @@ fn report_files_are_written_in_the_form_of_their_ending() {
 
 #[test]
 fn a_report_covers_all_parts_of_a_resumed_run() {
-    let (desk, api) = (Desk::new(), Api::new());
+    let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(emails(7));
-    desk.emails(emails(10));
-    let sync = desk.sync(api.url()).args(["--concurrency", "1", "--limit", "4"]);
+    dir.emails(emails(10));
+    let sync = dir.sync(api.url()).args(["--concurrency", "1", "--limit", "4"]);
     sync.args(["--report", "r.json"]).run().exits(4);
-    let first: Value = serde_json::from_str(&desk.read("r.json")).expect("JSON");
+    let first: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
     assert_eq!((&first["status"], &first["exit_code"]), (&"stopped".into(), &4.into()));
     for _ in 0..2 {
         let more = ["--resume", "--limit", "2", "--concurrency", "1", "--report", "r.json"];
-        desk.sync_of(api.url(), more).run().exits(4);
+        dir.sync_of(api.url(), more).run().exits(4);
     }
-    desk.sync_of(api.url(), ["--resume"]).run().exits(0);
-    let last = desk.report();
-    assert_eq!(desk.counts(), "rows 10, planned 10, found 7, not_found 3");
-    assert_eq!(desk.changes(), "created 7");
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    let last = dir.report();
+    assert_eq!(dir.counts(), "rows 10, planned 10, found 7, not_found 3");
+    assert_eq!(dir.changes(), "created 7");
     assert_eq!(last["http"]["requests"], 10);
     assert_eq!(last["http"]["statuses"], serde_json::json!({"200": 7, "404": 3}));
     assert_eq!((&last["run_id"], &last["started_at"]), (&1.into(), &first["started_at"]));
@@ -140,10 +140,10 @@ fn a_report_covers_all_parts_of_a_resumed_run() {
 
 #[test]
 fn runs_are_listed_the_newest_first() {
-    let (desk, api) = mixed();
-    desk.sync(api.url()).args(["--limit", "1"]).run().exits(4);
-    desk.sync(api.url()).run().exits(3);
-    let list = desk.command(["runs"]).run().exits(0).stdout;
+    let (dir, api) = mixed();
+    dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
+    dir.sync(api.url()).run().exits(3);
+    let list = dir.command(["runs"]).run().exits(0).stdout;
     let lines: Vec<Vec<&str>> =
         list.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 3, "{list}");
@@ -153,22 +153,22 @@ fn runs_are_listed_the_newest_first() {
 
 #[test]
 fn without_a_store_there_is_nothing_to_tell() {
-    let desk = Desk::new();
+    let dir = TestDir::new();
     for command in ["report", "runs"] {
-        desk.command([command]).run().exits(1).says("There is no store at");
+        dir.command([command]).run().exits(1).stderr_has("There is no store at");
     }
-    assert!(!desk.path("s.db").exists());
+    assert!(!dir.path("s.db").exists());
 }
 
 #[test]
 fn whoever_closes_the_output_early_has_seen_enough() {
-    let (desk, api) = mixed();
+    let (dir, api) = mixed();
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let program = env!("CARGO_BIN_EXE_telemetron-sync");
     let mut command = std::process::Command::new(program);
     command.args(["sync", "list.csv", "--store", "s.db", "--api-url", &api.url()]);
-    command.current_dir(desk.folder()).env("TELEMETRON_API_KEY", "k").stdout(writer);
+    command.current_dir(dir.folder()).env("TELEMETRON_API_KEY", "k").stdout(writer);
     assert_eq!(command.status().unwrap().code(), Some(3));
-    assert_eq!(desk.report()["status"], "partial");
+    assert_eq!(dir.report()["status"], "partial");
 }

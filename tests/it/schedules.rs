@@ -13,10 +13,10 @@ use telemetron_sync::sandbox::{
 };
 
 use crate::support::api::emails;
-use crate::support::chance::{chance, count};
-use crate::support::desk::Desk;
-use crate::support::held::{Held, differ_in_nothing};
-use crate::support::sync::Ended;
+use crate::support::command::Finished;
+use crate::support::content::{Content, assert_same_rows};
+use crate::support::dir::TestDir;
+use crate::support::random::{count, rng};
 
 /// Schedules that are played at the same time: most of their time is waiting.
 const AT_ONCE: usize = 8;
@@ -61,7 +61,7 @@ struct Schedule {
 }
 
 fn draw(number: u64) -> Schedule {
-    let mut chance = chance(number);
+    let mut chance = rng(number);
     let mut shares = Vec::new();
     for _ in 0..chance.usize(1..5) {
         let fault = chance.choice(PASSING).expect("a fault");
@@ -85,14 +85,14 @@ fn draw(number: u64) -> Schedule {
     Schedule { seed: chance.u64(..), faults, lasts, updates: chance.bool() }
 }
 
-fn stand_in(seed: u64, faults: FaultPlan) -> Sandbox {
+fn start_sandbox(seed: u64, faults: FaultPlan) -> Sandbox {
     let (latency, jitter) = (Duration::ZERO, Duration::from_millis(2));
     let settings = SandboxSettings { seed, faults, latency, jitter, ..Default::default() };
     sandbox::start(settings).expect("a sandbox")
 }
 
 /// How often each email was asked, 429s aside, by what was told at `-vv`.
-fn attempts(ended: &Ended) -> HashMap<&str, usize> {
+fn attempts(ended: &Finished) -> HashMap<&str, usize> {
     let mut attempts = HashMap::new();
     for line in ended.stderr.lines() {
         let Some(told) = line.trim_start().strip_prefix("TRACE ") else { continue };
@@ -106,12 +106,12 @@ fn attempts(ended: &Ended) -> HashMap<&str, usize> {
 fn play(number: u64) -> u64 {
     let Schedule { seed, faults, lasts, updates } = draw(number);
     let told = format!("schedule {number}: {faults:?}");
-    let good = stand_in(seed, FaultPlan::default());
-    let (spared, struck) = (Desk::new(), Desk::new());
-    for desk in [&spared, &struck] {
-        desk.emails(emails(EMAILS));
+    let good = start_sandbox(seed, FaultPlan::default());
+    let (spared, struck) = (TestDir::new(), TestDir::new());
+    for dir in [&spared, &struck] {
+        dir.emails(emails(EMAILS));
     }
-    let bad = stand_in(seed, faults);
+    let bad = start_sandbox(seed, faults);
     if updates {
         spared.sync(good.url()).run().exits(0);
         std::fs::copy(spared.path("s.db"), struck.path("s.db")).expect("a copy of the store");
@@ -135,25 +135,26 @@ fn play(number: u64) -> u64 {
             let again = struck.sync_of(bad.url(), ["--retry-failed"]).args(patience()).run();
             check(&told, &again, &[0, 3]);
         }
-        struck.stored("SELECT count(*) FROM lookups WHERE outcome = 'failed'", ["0"]);
+        struck.has_rows("SELECT count(*) FROM lookups WHERE outcome = 'failed'", ["0"]);
     }
-    let (ours, whole) = (Held::of(&struck), Held::of(&spared));
+    let (ours, whole) = (Content::of(&struck), Content::of(&spared));
     println!("{told}");
     if std::env::var_os("FIRST").is_some() {
         println!("{}", ended.stderr);
     }
-    differ_in_nothing(&ours.known, &whole.known);
-    let told = |held: &Held| -> Vec<String> { held.history.values().flatten().cloned().collect() };
-    differ_in_nothing(&told(&ours), &told(&whole));
+    assert_same_rows(&ours.known, &whole.known);
+    let told =
+        |held: &Content| -> Vec<String> { held.history.values().flatten().cloned().collect() };
+    assert_same_rows(&told(&ours), &told(&whole));
     if !lasts {
-        differ_in_nothing(&ours.state, &whole.state);
+        assert_same_rows(&ours.state, &whole.state);
     }
-    struck.stored("PRAGMA integrity_check", ["ok"]);
+    struck.has_rows("PRAGMA integrity_check", ["ok"]);
     bad.requests()
 }
 
 #[track_caller]
-fn check(told: &str, ended: &Ended, codes: &[i32]) {
+fn check(told: &str, ended: &Finished, codes: &[i32]) {
     let stderr = &ended.stderr;
     assert!(ended.code.is_some_and(|code| codes.contains(&code)), "{told}\n{ended:?}");
     for (email, times) in attempts(ended) {

@@ -5,127 +5,127 @@ use std::time::Duration;
 
 use telemetron_sync::sandbox::{Delivery, Reply};
 
-use crate::support::api::{Api, emails, stand_in};
+use crate::support::api::{Api, emails, start_sandbox};
 use crate::support::clock::{timed, wait_until};
-use crate::support::desk::Desk;
+use crate::support::dir::TestDir;
 
 const SETTLED: &str = "SELECT planned - pending FROM runs ORDER BY id DESC LIMIT 1";
 
 #[test]
 fn a_signal_ends_a_run_cleanly_and_a_resumed_one_finishes() {
     for (signal, code, reason) in [("INT", 130, "SIGINT"), ("TERM", 143, "SIGTERM")] {
-        let sandbox = stand_in(Duration::from_millis(20));
-        let desk = Desk::new();
-        desk.emails(emails(1500));
-        let run = desk.sync(sandbox.url()).start();
-        wait_until("the run writes", || desk.number(SETTLED) > 0);
+        let sandbox = start_sandbox(Duration::from_millis(20));
+        let dir = TestDir::new();
+        dir.emails(emails(1500));
+        let run = dir.sync(sandbox.url()).start();
+        wait_until("the run writes", || dir.number(SETTLED) > 0);
         run.signal(signal);
         let (took, ended) = timed(|| run.wait());
-        ended.exits(code).prints("Run 1: stopped").prints(reason).prints("--resume 1");
+        ended.exits(code).stdout_has("Run 1: stopped").stdout_has(reason).stdout_has("--resume 1");
         assert!(took < Duration::from_secs(4), "{took:?}");
         // What was in flight came back and was committed.
-        assert_eq!(desk.number(SETTLED).unsigned_abs(), sandbox.requests());
-        desk.stored("SELECT status FROM runs", ["stopped"]);
-        desk.sync_of(sandbox.url(), ["--resume"]).run().exits(0);
+        assert_eq!(dir.number(SETTLED).unsigned_abs(), sandbox.requests());
+        dir.has_rows("SELECT status FROM runs", ["stopped"]);
+        dir.sync_of(sandbox.url(), ["--resume"]).run().exits(0);
         assert_eq!(sandbox.requests(), 1500);
-        assert_eq!(desk.report()["counts"]["pending"], 0);
+        assert_eq!(dir.report()["counts"]["pending"], 0);
     }
 }
 
 #[test]
 fn answers_that_do_not_come_are_waited_for_five_seconds() {
-    let api = Api::ruled(|asked| {
-        (asked.number > 10).then(|| Reply::error(500, "").deliver(Delivery::Never))
+    let api = Api::with_rule(|request| {
+        (request.number > 10).then(|| Reply::error(500, "").deliver(Delivery::Never))
     });
-    let desk = Desk::new();
-    desk.emails(emails(20));
-    let run = desk.sync(api.url()).args(["--concurrency", "2"]).start();
-    wait_until("two requests hang", || api.total() == 12);
+    let dir = TestDir::new();
+    dir.emails(emails(20));
+    let run = dir.sync(api.url()).args(["--concurrency", "2"]).start();
+    wait_until("two requests hang", || api.request_count() == 12);
     run.signal("TERM");
     let (took, ended) = timed(|| run.wait());
     ended.exits(143);
     assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&took), "{took:?}");
-    assert_eq!(desk.counts(), "rows 20, planned 20, not_found 10, pending 10");
+    assert_eq!(dir.counts(), "rows 20, planned 20, not_found 10, pending 10");
 }
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let api = Api::ruled(|_| Some(Reply::error(500, "").deliver(Delivery::Never)));
-    let desk = Desk::new();
-    desk.emails(emails(5));
-    let run = desk.sync(api.url()).start();
-    wait_until("requests hang", || api.total() == 5);
+    let api = Api::with_rule(|_| Some(Reply::error(500, "").deliver(Delivery::Never)));
+    let dir = TestDir::new();
+    dir.emails(emails(5));
+    let run = dir.sync(api.url()).start();
+    wait_until("requests hang", || api.request_count() == 5);
     run.signal("INT");
     wait_until("the signal is heard", || run.stderr().contains("SIGINT"));
     run.signal("INT");
     let (took, ended) = timed(|| run.wait());
     ended.exits(130);
     assert!(took < Duration::from_secs(4), "{took:?}");
-    assert_eq!(desk.counts(), "rows 5, planned 5, pending 5");
-    desk.command(["runs"]).run().exits(0).prints("stopped");
+    assert_eq!(dir.counts(), "rows 5, planned 5, pending 5");
+    dir.command(["runs"]).run().exits(0).stdout_has("stopped");
 }
 
 #[test]
 fn a_signal_while_planning_leaves_nothing() {
-    let (desk, api) = (Desk::new(), Api::new());
-    let mut run = desk.sync_of(api.url(), ["-"]).stdin_open().start();
+    let (dir, api) = (TestDir::new(), Api::new());
+    let mut run = dir.sync_of(api.url(), ["-"]).stdin_open().start();
     let mut stdin = run.process.stdin.take().expect("standard input");
     stdin.write_all(b"email\na@x.io\nb@x.io\n").unwrap();
-    wait_until("the store is there", || desk.number("SELECT count(*) FROM store_info") == 1);
+    wait_until("the store is there", || dir.number("SELECT count(*) FROM store_info") == 1);
     run.signal("TERM");
     let (took, ended) = timed(|| run.wait());
-    ended.exits(143).says("stopped while it planned").says("Nothing was changed");
+    ended.exits(143).stderr_has("stopped while it planned").stderr_has("Nothing was changed");
     assert!(took < Duration::from_secs(8), "{took:?}");
-    desk.stored("SELECT count(*) FROM runs", ["0"]);
-    desk.stored("SELECT count(*) FROM lookups", ["0"]);
+    dir.has_rows("SELECT count(*) FROM runs", ["0"]);
+    dir.has_rows("SELECT count(*) FROM lookups", ["0"]);
 }
 
 #[test]
 fn a_deadline_ends_the_lookups() {
-    let sandbox = stand_in(Duration::from_millis(100));
-    let desk = Desk::new();
-    desk.emails(emails(300));
+    let sandbox = start_sandbox(Duration::from_millis(100));
+    let dir = TestDir::new();
+    dir.emails(emails(300));
     let patient = ["--deadline", "1s", "--concurrency", "4"];
-    let (took, ended) = timed(|| desk.sync(sandbox.url()).args(patient).run());
-    ended.exits(4).prints("the deadline of 1s is reached");
+    let (took, ended) = timed(|| dir.sync(sandbox.url()).args(patient).run());
+    ended.exits(4).stdout_has("the deadline of 1s is reached");
     assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
-    let settled = desk.number(SETTLED);
+    let settled = dir.number(SETTLED);
     assert!((1..=44).contains(&settled), "{settled} settled");
     assert_eq!(settled.unsigned_abs(), sandbox.requests());
-    desk.sync_of(sandbox.url(), ["--resume"]).run().exits(0);
+    dir.sync_of(sandbox.url(), ["--resume"]).run().exits(0);
     assert_eq!(sandbox.requests(), 300);
 }
 
 #[test]
 fn a_deadline_ends_every_wait() {
     let busy = || Reply::error(429, "Slow down").header("retry-after", "100");
-    let api = Api::ruled(move |_| Some(busy()));
-    let desk = Desk::new();
-    desk.emails(emails(3));
-    let (took, ended) = timed(|| desk.sync(api.url()).args(["--deadline", "1s"]).run());
+    let api = Api::with_rule(move |_| Some(busy()));
+    let dir = TestDir::new();
+    dir.emails(emails(3));
+    let (took, ended) = timed(|| dir.sync(api.url()).args(["--deadline", "1s"]).run());
     ended.exits(4);
     // Without the grace of 5 s that a source which keeps silent gets.
     assert!(took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(desk.counts(), "rows 3, planned 3, pending 3");
+    assert_eq!(dir.counts(), "rows 3, planned 3, pending 3");
 }
 
 #[test]
 fn a_deadline_ends_the_reading_of_a_source_that_never_ends() {
-    let (desk, api) = (Desk::new(), Api::new());
-    let mut run = desk.sync_of(api.url(), ["-", "--deadline", "500ms"]).stdin_open().start();
+    let (dir, api) = (TestDir::new(), Api::new());
+    let mut run = dir.sync_of(api.url(), ["-", "--deadline", "500ms"]).stdin_open().start();
     let mut stdin = run.process.stdin.take().expect("standard input");
     stdin.write_all(b"email\na@x.io\n").unwrap();
     let (took, ended) = timed(|| run.wait());
-    ended.exits(4).says("stopped while it planned: the deadline of 500ms");
+    ended.exits(4).stderr_has("stopped while it planned: the deadline of 500ms");
     assert!(took < Duration::from_secs(8), "{took:?}");
-    desk.stored("SELECT count(*) FROM runs", ["0"]);
-    assert_eq!(api.total(), 0);
+    dir.has_rows("SELECT count(*) FROM runs", ["0"]);
+    assert_eq!(api.request_count(), 0);
 }
 
 #[test]
 fn a_source_that_keeps_coming_is_left_at_once() {
-    let (desk, api) = (Desk::new(), Api::new());
-    let mut run = desk.sync_of(api.url(), ["-", "--deadline", "500ms"]).stdin_open().start();
+    let (dir, api) = (TestDir::new(), Api::new());
+    let mut run = dir.sync_of(api.url(), ["-", "--deadline", "500ms"]).stdin_open().start();
     let mut stdin = run.process.stdin.take().expect("standard input");
     let endless = std::thread::spawn(move || {
         let page: String = emails(1000).iter().map(|email| format!("{email}\n")).collect();
@@ -135,5 +135,5 @@ fn a_source_that_keeps_coming_is_left_at_once() {
     ended.exits(4);
     assert!(took < Duration::from_secs(3), "{took:?}");
     endless.join().unwrap();
-    assert!(!desk.path("s.db").exists(), "a store that was made for nothing");
+    assert!(!dir.path("s.db").exists(), "a store that was made for nothing");
 }

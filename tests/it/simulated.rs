@@ -17,7 +17,7 @@ use telemetron_sync::lookup::settings::{Adapting, LookupSettings};
 use telemetron_sync::lookup::step::{KeyReread, Step, Ticket};
 use telemetron_sync::time;
 
-use crate::support::chance::{chance, count};
+use crate::support::random::{count, rng};
 
 const MAX_ATTEMPTS: u32 = 5;
 
@@ -112,7 +112,7 @@ impl Simulated {
 }
 
 fn played(number: u64) -> Played {
-    let mut chance = chance(number);
+    let mut chance = rng(number);
     let settings = LookupSettings {
         concurrency: chance.usize(1..64),
         adapting: if chance.bool() { Adapting::On } else { Adapting::Fixed },

@@ -157,7 +157,7 @@ async fn a_slow_body_starts_at_once_and_takes_its_time() {
 #[tokio::test]
 async fn a_slow_body_is_whole_in_the_end() {
     let body = "0123456789abcdefghijk";
-    let sandbox = start_with(any_port(), move |_: &Asked<'_>| {
+    let sandbox = start_with(any_port(), move |_: &Request<'_>| {
         let pause = Duration::from_millis(2);
         Reply::json(200, body).deliver(Delivery::Slowly { pieces: 4, pause })
     })

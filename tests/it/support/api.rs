@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use telemetron_sync::sandbox::{self, Asked, Reply, Sandbox, SandboxSettings};
+use telemetron_sync::sandbox::{self, Reply, Request, Sandbox, SandboxSettings};
 
 /// A request that came in.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct ReceivedRequest {
     pub(crate) email: String,
     pub(crate) key: String,
     pub(crate) at: Duration,
@@ -20,7 +20,7 @@ pub(crate) struct Request {
 struct World {
     /// The JSON of the customer that an email leads to.
     customers: BTreeMap<String, String>,
-    requests: Vec<Request>,
+    requests: Vec<ReceivedRequest>,
 }
 
 /// The server. It serves its customers by email, after what the test's own rule says.
@@ -32,21 +32,21 @@ pub(crate) struct Api {
 impl Api {
     /// Knows nobody yet.
     pub(crate) fn new() -> Self {
-        Self::ruled(|_| None)
+        Self::with_rule(|_| None)
     }
 
     /// Answers what `rule` says; where that is nothing, as any API would.
-    pub(crate) fn ruled(
-        rule: impl Fn(&Asked<'_>) -> Option<Reply> + Send + Sync + 'static,
+    pub(crate) fn with_rule(
+        rule: impl Fn(&Request<'_>) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
         let world = Arc::new(Mutex::new(World::default()));
         let seen = Arc::clone(&world);
-        let answer = move |asked: &Asked<'_>| {
+        let answer = move |request: &Request<'_>| {
             let mut world = lock(&seen);
-            let email = asked.email.unwrap_or_default().to_owned();
-            let key = asked.key.unwrap_or_default().to_owned();
-            world.requests.push(Request { email: email.clone(), key, at: asked.at });
-            rule(asked).unwrap_or_else(|| match world.customers.get(&email) {
+            let email = request.email.unwrap_or_default().to_owned();
+            let key = request.key.unwrap_or_default().to_owned();
+            world.requests.push(ReceivedRequest { email: email.clone(), key, at: request.at });
+            rule(request).unwrap_or_else(|| match world.customers.get(&email) {
                 Some(customer) => Reply::json(200, customer.clone()),
                 None => Reply::error(404, "Customer not found"),
             })
@@ -66,7 +66,7 @@ impl Api {
     }
 
     /// `email` leads to nobody from now on.
-    pub(crate) fn lost(&self, email: &str) -> &Self {
+    pub(crate) fn remove_email(&self, email: &str) -> &Self {
         lock(&self.world).customers.remove(email);
         self
     }
@@ -81,17 +81,17 @@ impl Api {
     }
 
     /// The requests since this was asked last.
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut lock(&self.world).requests)
     }
 
     /// The emails of the requests since then.
-    pub(crate) fn asked(&self) -> Vec<String> {
+    pub(crate) fn requested_emails(&self) -> Vec<String> {
         self.requests().into_iter().map(|request| request.email).collect()
     }
 
     /// How many requests came in, ever.
-    pub(crate) fn total(&self) -> u64 {
+    pub(crate) fn request_count(&self) -> u64 {
         self.server.requests()
     }
 }
@@ -117,7 +117,7 @@ pub(crate) fn with(mut customer: Value, fields: Value) -> Value {
 }
 
 /// The stand-in of the program, without delays unless `latency` says so.
-pub(crate) fn stand_in(latency: Duration) -> Sandbox {
+pub(crate) fn start_sandbox(latency: Duration) -> Sandbox {
     let settings = SandboxSettings { latency, jitter: Duration::ZERO, ..Default::default() };
     sandbox::start(settings).expect("a sandbox")
 }

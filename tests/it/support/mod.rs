@@ -1,13 +1,13 @@
 //! What the tests need around them.
 
 pub(crate) mod api;
-pub(crate) mod chance;
+pub(crate) mod random;
 pub(crate) mod clock;
-pub(crate) mod desk;
-pub(crate) mod held;
+pub(crate) mod dir;
+pub(crate) mod content;
 pub(crate) mod mariadb;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod postgres;
 pub(crate) mod server;
-pub(crate) mod sync;
+pub(crate) mod command;

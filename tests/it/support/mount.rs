@@ -4,17 +4,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::desk::Desk;
+use super::dir::TestDir;
 
-/// A file system in memory under `disk` in the folder of a desk; gone when dropped.
+/// A file system in memory under `disk` in the folder of a dir; gone when dropped.
 pub(crate) struct Disk {
     path: PathBuf,
 }
 
 impl Disk {
     /// Mounts it, with room for so many KiB. None, and a word about it, where that is not allowed.
-    pub(crate) fn new(desk: &Desk, kib: u64) -> Option<Self> {
-        let path = desk.path("disk");
+    pub(crate) fn new(dir: &TestDir, kib: u64) -> Option<Self> {
+        let path = dir.path("disk");
         std::fs::create_dir(&path).expect("a folder");
         let size = format!("size={kib}k");
         let disk = Self { path };

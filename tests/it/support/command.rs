@@ -4,29 +4,29 @@ use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 
 use super::clock::wait_until;
-use super::desk::Desk;
+use super::dir::TestDir;
 
 /// The key that the sandbox takes; scripted servers take any.
 pub(crate) const KEY: &str = "sandbox";
 
-/// A command that is about to run in the folder of a desk.
-pub(crate) struct Sync<'a> {
-    desk: &'a Desk,
+/// A command that is about to run in the folder of a dir.
+pub(crate) struct TestCommand<'a> {
+    dir: &'a TestDir,
     command: Command,
 }
 
-impl<'a> Sync<'a> {
-    pub(crate) fn new(desk: &'a Desk) -> Self {
+impl<'a> TestCommand<'a> {
+    pub(crate) fn new(dir: &'a TestDir) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telemetron-sync"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TELEMETRON_") {
                 command.env_remove(name);
             }
         }
-        command.env_remove("CREDENTIALS_DIRECTORY").current_dir(desk.folder());
-        command.env("TELEMETRON_API_KEY", KEY).env("TELEMETRON_STORE", desk.path("s.db"));
+        command.env_remove("CREDENTIALS_DIRECTORY").current_dir(dir.folder());
+        command.env("TELEMETRON_API_KEY", KEY).env("TELEMETRON_STORE", dir.path("s.db"));
         command.stdin(Stdio::null());
-        Self { desk, command }
+        Self { dir, command }
     }
 
     pub(crate) fn args<'b>(mut self, args: impl IntoIterator<Item = &'b str>) -> Self {
@@ -59,15 +59,15 @@ impl<'a> Sync<'a> {
                 None => command.env_remove(name),
             };
         }
-        command.current_dir(self.desk.folder()).stdin(Stdio::null());
+        command.current_dir(self.dir.folder()).stdin(Stdio::null());
         self.command = command;
         self
     }
 
     /// Hands `bytes` over on standard input.
     pub(crate) fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
-        self.desk.write("stdin", bytes);
-        self.command.stdin(File::open(self.desk.path("stdin")).expect("standard input"));
+        self.dir.write("stdin", bytes);
+        self.command.stdin(File::open(self.dir.path("stdin")).expect("standard input"));
         self
     }
 
@@ -80,23 +80,23 @@ impl<'a> Sync<'a> {
     /// Starts it and goes on.
     pub(crate) fn start(mut self) -> Running<'a> {
         // Files, not pipes: nobody has to read along.
-        let folder = tempfile::tempdir_in(self.desk.folder()).expect("a folder");
+        let folder = tempfile::tempdir_in(self.dir.folder()).expect("a folder");
         let output = |name| File::create(folder.path().join(name)).expect("an output");
         self.command.stdout(output("stdout")).stderr(output("stderr"));
         let process = self.command.spawn().expect("the program");
-        Running { desk: self.desk, process, output: folder }
+        Running { dir: self.dir, process, output: folder }
     }
 
     /// Runs it to its end.
     #[track_caller]
-    pub(crate) fn run(self) -> Ended {
+    pub(crate) fn run(self) -> Finished {
         self.start().wait()
     }
 }
 
 /// A command that runs; killed when dropped.
 pub(crate) struct Running<'a> {
-    desk: &'a Desk,
+    dir: &'a TestDir,
     pub(crate) process: Child,
     output: tempfile::TempDir,
 }
@@ -118,7 +118,7 @@ impl Running<'_> {
         let was_running = self.is_running();
         let _ = self.process.kill();
         let _ = self.process.wait();
-        self.desk.sums_hold();
+        self.dir.assert_sums();
         was_running
     }
 
@@ -134,22 +134,22 @@ impl Running<'_> {
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn wait(self) -> Ended {
-        let desk = self.desk;
+    pub(crate) fn wait(self) -> Finished {
+        let dir = self.dir;
         let ended = self.wait_unchecked();
-        desk.sums_hold();
+        dir.assert_sums();
         ended
     }
 
     /// The same where the test itself has spoilt the store.
-    pub(crate) fn wait_unchecked(mut self) -> Ended {
+    pub(crate) fn wait_unchecked(mut self) -> Finished {
         let mut status = None;
         wait_until("the program ends", || {
             status = self.process.try_wait().expect("a process");
             status.is_some()
         });
         let code = status.and_then(|status| status.code());
-        Ended { code, stdout: self.text("stdout"), stderr: self.text("stderr") }
+        Finished { code, stdout: self.text("stdout"), stderr: self.text("stderr") }
     }
 }
 
@@ -162,14 +162,14 @@ impl Drop for Running<'_> {
 
 /// A command that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Finished {
     /// None if a signal ended it.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Ended {
+impl Finished {
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
         let Self { stdout, stderr, .. } = &self;
@@ -179,21 +179,21 @@ impl Ended {
 
     /// Standard output holds `text`.
     #[track_caller]
-    pub(crate) fn prints(self, text: &str) -> Self {
+    pub(crate) fn stdout_has(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "no {text:?} in stdout:\n{}", self.stdout);
         self
     }
 
     /// Standard error holds `text`.
     #[track_caller]
-    pub(crate) fn says(self, text: &str) -> Self {
+    pub(crate) fn stderr_has(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "no {text:?} in stderr:\n{}", self.stderr);
         self
     }
 
     /// Neither output holds `text`.
     #[track_caller]
-    pub(crate) fn never_says(self, text: &str) -> Self {
+    pub(crate) fn never_shows(self, text: &str) -> Self {
         let told = [&self.stdout, &self.stderr].into_iter().any(|told| told.contains(text));
         assert!(!told, "{text:?} in:\n{}\n{}", self.stdout, self.stderr);
         self
@@ -201,7 +201,7 @@ impl Ended {
 
     /// Not a byte.
     #[track_caller]
-    pub(crate) fn says_nothing(self) -> Self {
+    pub(crate) fn prints_nothing(self) -> Self {
         assert_eq!((self.stdout.as_str(), self.stderr.as_str()), ("", ""));
         self
     }

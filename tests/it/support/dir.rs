@@ -8,10 +8,10 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::sync::Sync;
+use super::command::TestCommand;
 
 /// What a run leaves behind, without times, numbers of runs and numbers of rows.
-const LASTING: [&str; 6] = [
+const CONTENT: [&str; 6] = [
     "SELECT id, organization_id, email, name, phone, address, metadata, created_at, extra,
          missing_since IS NULL FROM customers",
     "SELECT customer_id, device_id, assigned_after IS NULL, unassigned_at IS NULL
@@ -23,7 +23,7 @@ const LASTING: [&str; 6] = [
 ];
 
 /// The tables that a wrong key must not touch.
-const KNOWLEDGE: [&str; 5] = [
+const CUSTOMER_DATA: [&str; 5] = [
     "SELECT * FROM customers",
     "SELECT * FROM device_assignments",
     "SELECT * FROM orders",
@@ -32,11 +32,11 @@ const KNOWLEDGE: [&str; 5] = [
 ];
 
 /// Where a test works: `list.csv` is the source and `s.db` the store, unless told otherwise.
-pub(crate) struct Desk {
+pub(crate) struct TestDir {
     folder: TempDir,
 }
 
-impl Desk {
+impl TestDir {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a folder") }
     }
@@ -68,8 +68,8 @@ impl Desk {
     }
 
     /// `sync list.csv` against the API at `url`.
-    pub(crate) fn sync(&self, url: impl AsRef<str>) -> Sync<'_> {
-        Sync::new(self).args(["sync", "list.csv"]).api(url.as_ref())
+    pub(crate) fn sync(&self, url: impl AsRef<str>) -> TestCommand<'_> {
+        TestCommand::new(self).args(["sync", "list.csv"]).api(url.as_ref())
     }
 
     /// `sync` with `args` alone, against the API at `url`.
@@ -77,13 +77,13 @@ impl Desk {
         &self,
         url: impl AsRef<str>,
         args: impl IntoIterator<Item = &'a str>,
-    ) -> Sync<'_> {
-        Sync::new(self).args(["sync"]).args(args).api(url.as_ref())
+    ) -> TestCommand<'_> {
+        TestCommand::new(self).args(["sync"]).args(args).api(url.as_ref())
     }
 
     /// Another command than `sync`.
-    pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Sync<'_> {
-        Sync::new(self).args(args)
+    pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> TestCommand<'_> {
+        TestCommand::new(self).args(args)
     }
 
     /// The store, to read from it. Panics if there is none.
@@ -120,19 +120,19 @@ impl Desk {
 
     /// Asserts what `sql` finds in the store.
     #[track_caller]
-    pub(crate) fn stored<const N: usize>(&self, sql: &str, rows: [&str; N]) -> &Self {
+    pub(crate) fn has_rows<const N: usize>(&self, sql: &str, rows: [&str; N]) -> &Self {
         assert_eq!(self.rows(sql), rows, "{sql}");
         self
     }
 
     /// All that lasts, as sorted lines.
-    pub(crate) fn lasting(&self) -> Vec<String> {
-        self.all_of(&LASTING)
+    pub(crate) fn content(&self) -> Vec<String> {
+        self.all_of(&CONTENT)
     }
 
     /// All that is known, row by row.
-    pub(crate) fn knowledge(&self) -> Vec<String> {
-        self.all_of(&KNOWLEDGE)
+    pub(crate) fn customer_data(&self) -> Vec<String> {
+        self.all_of(&CUSTOMER_DATA)
     }
 
     fn all_of(&self, selects: &[&str]) -> Vec<String> {
@@ -162,7 +162,7 @@ impl Desk {
 
     /// Every row read is accounted for, in every run.
     #[track_caller]
-    pub(crate) fn sums_hold(&self) {
+    pub(crate) fn assert_sums(&self) {
         let broken = "SELECT count(*) FROM runs
              WHERE rows <> invalid + duplicate + fresh + planned
                  OR planned <> found + not_found + rejected + failed + pending";

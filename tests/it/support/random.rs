@@ -11,6 +11,6 @@ pub(crate) fn count(name: &str, usual: u64) -> u64 {
 }
 
 /// The chance of one part of a test. `SEED` makes it another one, the same for the same seed.
-pub(crate) fn chance(part: u64) -> Rng {
+pub(crate) fn rng(part: u64) -> Rng {
     Rng::with_seed((count("SEED", 7) << 32) ^ part)
 }

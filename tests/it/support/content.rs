@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::desk::Desk;
+use super::dir::TestDir;
 
 /// What is known of customers.
 const KNOWN: [&str; 3] = [
@@ -31,17 +31,17 @@ const HISTORY: [&str; 3] = [
 
 /// What a store holds, without times and ids.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct Content {
     pub(crate) known: Vec<String>,
     pub(crate) state: Vec<String>,
     pub(crate) history: BTreeMap<String, Vec<String>>,
 }
 
-impl Held {
-    pub(crate) fn of(desk: &Desk) -> Self {
-        let (known, state) = (sorted(desk, &KNOWN), sorted(desk, &STATE));
+impl Content {
+    pub(crate) fn of(dir: &TestDir) -> Self {
+        let (known, state) = (sorted(dir, &KNOWN), sorted(dir, &STATE));
         let mut held = Self { known, state, history: BTreeMap::new() };
-        for row in HISTORY.iter().flat_map(|select| desk.rows(select)) {
+        for row in HISTORY.iter().flat_map(|select| dir.rows(select)) {
             let customer = row.split('|').next().unwrap_or_default().to_owned();
             held.history.entry(customer).or_default().push(row);
         }
@@ -50,9 +50,9 @@ impl Held {
     }
 }
 
-fn sorted(desk: &Desk, selects: &[&str]) -> Vec<String> {
+fn sorted(dir: &TestDir, selects: &[&str]) -> Vec<String> {
     let rows = |select: &&str| {
-        let mut rows = desk.rows(select);
+        let mut rows = dir.rows(select);
         rows.sort();
         rows
     };
@@ -61,7 +61,7 @@ fn sorted(desk: &Desk, selects: &[&str]) -> Vec<String> {
 
 /// Asserts that two lists of rows are the same; tells of the first that are not.
 #[track_caller]
-pub(crate) fn differ_in_nothing(ours: &[String], whole: &[String]) {
+pub(crate) fn assert_same_rows(ours: &[String], whole: &[String]) {
     let (us, them): (BTreeSet<_>, BTreeSet<_>) = (ours.iter().collect(), whole.iter().collect());
     let more: Vec<_> = us.difference(&them).take(5).collect();
     let less: Vec<_> = them.difference(&us).take(5).collect();

@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# Times whole runs against the sandbox, beside a writer of the same rows that is nothing but SQLite.
+# Measures whole runs against the sandbox, beside a writer of the same rows that uses SQLite alone.
 #
-# Usage: benches/whole.sh           the table in short, about two minutes
-#        benches/whole.sh --full    all of it, some ten minutes, and 2 GB of disk
-#        benches/whole.sh EMAILS [LATENCY [IN_FLIGHT]]    one part of it, such as 30000 50ms 64
+# Usage: benches/whole.sh           the short table, about three minutes
+#        benches/whole.sh --full    everything, about ten minutes and 2 GB of disk
+#        benches/whole.sh EMAILS [LATENCY [IN_FLIGHT]]    one part, such as 30000 50ms 64
 #
-# Needs /usr/bin/time (Debian: time). The sandbox runs on the same machine and takes 10 to 25 µs of
-# CPU an email, which the columns leave out; where wrk is installed (Debian: wrk), the first line
-# tells how many requests a second the sandbox answers with no one but wrk beside it. CPU and memory
-# are those of the program: client and store together. "Little" is the share of what no program can
-# pass: in flight / latency. "of raw" is the share of the raw writer's emails a second, measured right
-# after the first run: of "new", and of "unchanged" (benches/raw.rs says what these are). Where the
-# latency makes it long, there are fewer emails: as many as go through in some seconds.
+# Needs /usr/bin/time (Debian: time). If wrk is installed (Debian: wrk), the first line says how many
+# requests per second the sandbox alone can answer. CPU and memory are those of the program, client
+# and store together; the sandbox, which runs beside it, is not counted. "Little" is the share of the
+# most that any program can reach, (in flight / latency). "of raw" is the share of the raw writer's
+# emails per second, measured right after the first run (benches/raw.rs explains its passes). The
+# number of emails is chosen so that a run takes some seconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -7,5 +7,6 @@ pub mod customer;
 pub mod outcome;
 pub mod counts;
 pub mod run;
+pub mod status;
 pub mod stop;
 pub mod exit;

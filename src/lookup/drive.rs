@@ -6,6 +6,7 @@ use crate::api::client::Client;
 use crate::display::{counted, escaped};
 use crate::domain::counts::HttpTally;
 use crate::domain::outcome::{Answer, Attempt, Outcome, PlannedEmail, Settled};
+use crate::domain::status::LookupStatus;
 use crate::lookup::outbox::{Outbox, WriterGone};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::step::{KeyReread, Step, Ticket};
@@ -13,7 +14,7 @@ use crate::stop_switch::StopSwitch;
 use crate::time;
 use std::future::pending;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::task::{JoinError, JoinSet};
@@ -50,6 +51,8 @@ pub struct Outlets<'a> {
     pub settled: Sender<Vec<Settled>>,
     /// The requests.
     pub http: &'a Mutex<HttpTally>,
+    /// Kept up to date.
+    pub status: &'a Mutex<LookupStatus>,
     /// Asks this loop to stop, and hears from it why it does.
     pub stop: &'a StopSwitch,
 }
@@ -93,6 +96,7 @@ pub async fn drive<E>(
             Step::RereadKey => scheduler.key_reread(reread(&client), time::instant()),
             Step::Finished => return Ok(outbox.hand_over().await?),
             Step::Wait(until) => {
+                *lock(outlets.status) = scheduler.status(now);
                 let until = [drained_by.or(until), outbox.due()].into_iter().flatten().min();
                 tokio::select! {
                     Some(done) = in_flight.join_next() => {
@@ -176,8 +180,13 @@ fn reread(client: &Client) -> KeyReread {
     if client.reread_key() { KeyReread::Changed } else { KeyReread::Same }
 }
 
+/// A lock whose holder cannot leave it half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn count(http: &Mutex<HttpTally>, ticket: &Ticket, attempt: &Attempt) {
-    let mut http = http.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut http = lock(http);
     http.add(attempt);
     http.retries += u64::from(ticket.is_retry());
 }

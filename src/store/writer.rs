@@ -4,6 +4,7 @@ use crate::domain::counts::HttpTally;
 use crate::domain::customer::{Customer, CustomerBody, Field};
 use crate::domain::outcome::{Outcome, Settled};
 use crate::domain::run::{HttpReport, RunReport};
+use crate::domain::status::LookupStatus;
 use crate::domain::stop::StopReason;
 use crate::stop_switch::StopSwitch;
 use crate::store::customers::{Answered, Customers};
@@ -36,6 +37,8 @@ pub struct Live {
     pub run: Mutex<RunReport>,
     /// The requests so far.
     pub http: Mutex<HttpTally>,
+    /// The lookups at this moment.
+    pub status: Mutex<LookupStatus>,
 }
 
 impl Live {

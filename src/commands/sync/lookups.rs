@@ -4,6 +4,7 @@ use crate::api::client::Client;
 use crate::app::error::Error;
 use crate::domain::counts::HttpTally;
 use crate::domain::run::RunReport;
+use crate::domain::status::LookupStatus;
 use crate::domain::stop::StopReason;
 use crate::lookup::drive::{DriveError, Outlets, drive};
 use crate::lookup::outbox::SEND_BATCH;
@@ -38,7 +39,11 @@ pub(super) struct Asking {
 
 /// A run while it is asked for: what others may look at.
 pub(super) fn live(run: RunReport, http: HttpTally) -> Arc<Live> {
-    Arc::new(Live { run: Mutex::new(run), http: Mutex::new(http) })
+    Arc::new(Live {
+        run: Mutex::new(run),
+        http: Mutex::new(http),
+        status: Mutex::new(LookupStatus::default()),
+    })
 }
 
 /// Asks until the plan is done or the run is stopped, and ends the run.
@@ -59,7 +64,7 @@ pub(super) async fn ask(
     // The writer ends the run when the last sender is gone, so this one waits for the reason.
     let until_reason_stands = settled.clone();
     let scheduler = Scheduler::new(asking.lookup, first_request, Rng::with_seed(seed()));
-    let outlets = Outlets { settled, http: &live.http, stop };
+    let outlets = Outlets { settled, http: &live.http, status: &live.status, stop };
     let driven =
         drive(scheduler, Arc::new(asking.client), |wanted| cursor.next_page(wanted), outlets).await;
     if let Some(limit) = asking.limit {

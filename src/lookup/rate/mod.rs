@@ -5,6 +5,7 @@
 
 pub(super) mod learned;
 
+use crate::domain::status::{RateInEffect, RateReason};
 use crate::lookup::rate::learned::{Admission, LearnedRate};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,14 @@ impl RateLimit {
     /// The rate that is kept, in requests a second.
     pub(in crate::lookup) fn per_second(&self) -> Option<f64> {
         [self.set, self.learned.per_second()].into_iter().flatten().reduce(f64::min)
+    }
+
+    /// The rate that is kept, and why.
+    pub(in crate::lookup) fn in_effect(&self) -> Option<RateInEffect> {
+        let requested = self.set.map(|rate| (rate, RateReason::Requested));
+        let learned = self.learned.per_second().map(|rate| (rate, RateReason::Learned));
+        let lower = requested.into_iter().chain(learned).min_by(|a, b| a.0.total_cmp(&b.0));
+        lower.map(|(per_second, reason)| RateInEffect { per_second, reason })
     }
 
     /// When the next start may be; `None`: now.

@@ -6,6 +6,7 @@ use crate::domain::exit::Exit;
 use crate::domain::outcome::{
     Answer, Attempt, Cause, Failure, FailureCode, Outcome, PlannedEmail, Settled,
 };
+use crate::domain::status::{LookupStatus, Pause, PauseReason};
 use crate::domain::stop::StopReason;
 use crate::lookup::backoff::Backoff;
 use crate::lookup::concurrency::Limit;
@@ -99,6 +100,18 @@ impl Scheduler {
     /// How many requests a second may start, if that is limited.
     pub fn pace(&self) -> Option<f64> {
         self.pace.per_second()
+    }
+
+    /// The state of the lookups at `now`, for people.
+    pub fn status(&self, now: Instant) -> LookupStatus {
+        let retry_after = self.paused_until.filter(|until| *until > now);
+        LookupStatus {
+            in_flight: self.in_flight,
+            concurrency_limit: self.limit.get(),
+            rate_limit: self.pace.in_effect(),
+            pause: retry_after.map(|until| Pause { until, reason: PauseReason::RetryAfter }),
+            ..LookupStatus::default()
+        }
     }
 
     /// What to do at `now`.

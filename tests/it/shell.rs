@@ -27,7 +27,7 @@ fn completions(shell: &str) -> TestDir {
 #[test]
 fn bash_completes_commands_and_the_options_of_a_command() {
     let dir = completions("bash");
-    for (typed, completed) in [("comp", "completions"), ("sync --max-a", "--max-age")] {
+    for (typed, completed) in [("comp", "completions"), ("sync --max-ag", "--max-age")] {
         let at = typed.split(' ').count();
         let current = typed.split(' ').next_back().expect("a word");
         let script = format!(

@@ -7,15 +7,17 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# try NAME=VALUE... -- FILTER...: the tests that match, whose figures are printed.
+# try NAME=VALUE... -- FILTER...: the tests of the test binary $of that match, whose figures are
+# printed.
+of=it
 try() {
   local settings=(RUST_BACKTRACE=0)
   while [ "$1" != -- ]; do settings+=("$1"); shift; done
   shift
   local began=$SECONDS
-  if ! env "${settings[@]}" cargo test --locked --test it "$@" -- --nocapture >"$log" 2>&1; then
+  if ! env "${settings[@]}" cargo test --locked --test "$of" "$@" -- --nocapture >"$log" 2>&1; then
     tail -n 60 "$log"
-    echo "failed: ${settings[*]} cargo test --test it $*"
+    echo "failed: ${settings[*]} cargo test --test $of $*"
     exit 1
   fi
   grep -o 'figure: .*' "$log" || true
@@ -24,10 +26,11 @@ try() {
 }
 
 # Built once, so that it does not count.
-cargo test --locked --test it --no-run --quiet
+cargo test --locked --test it --test integrity --no-run --quiet
 
 try KILLS="${KILLS:-1000}" -- kills::
 try -- killed::
+of=integrity try POWER_CUTS="${POWER_CUTS:-100000}" -- power::
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
 try SIMULATED="${SIMULATED:-20000}" -- simulated::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers

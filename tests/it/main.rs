@@ -27,7 +27,6 @@ mod refused_key;
 mod rejects;
 mod reports;
 mod schedules;
-mod shell;
 mod signals;
 mod simulated;
 mod wrong_key;

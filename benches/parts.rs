@@ -205,9 +205,9 @@ mod store {
             let plan = store.connection.unchecked_transaction().expect("a transaction");
             for n in 0..CUSTOMERS {
                 let key = n as i64 + 1;
-                plan.execute("INSERT INTO emails (key, email) VALUES (?1, ?2)", (key, email(n)))
+                plan.execute("INSERT INTO _emails (key, email) VALUES (?1, ?2)", (key, email(n)))
                     .expect("an email");
-                plan.execute("INSERT INTO plan_items VALUES (1, ?1, ?1, ?1, NULL, 0)", [key])
+                plan.execute("INSERT INTO _plan_items VALUES (1, ?1, ?1, ?1, NULL, NULL)", [key])
                     .expect("a planned email");
             }
             plan.commit().expect("a commit");

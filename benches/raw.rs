@@ -66,7 +66,7 @@ fn main() -> Result<()> {
         ("looked-up", Pass::LookedUp),
     ];
     for (what, pass) in again {
-        store.connection.execute("UPDATE plan_items SET settled = 0", [])?;
+        store.connection.execute("UPDATE _plan_items SET first_lookup = NULL", [])?;
         store.truncate_log()?;
         report(what, write(&store, &source, pass)?, source.emails);
     }
@@ -137,7 +137,7 @@ struct Source {
 impl Source {
     fn open(path: &Path) -> Result<Self> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let count = "SELECT count(*) FROM emails WHERE looked_up_at IS NOT NULL";
+        let count = "SELECT count(*) FROM _emails WHERE looked_up_at IS NOT NULL";
         let emails: i64 = connection.query_row(count, [], |row| row.get(0))?;
         if emails == 0 {
             return Err(format!("{} holds no lookups", path.display()).into());
@@ -150,7 +150,7 @@ impl Source {
         let mut select = self.connection.prepare_cached(
             "SELECT e.key, e.email, c.key, c.id, c.organization_id, c.email, c.name, c.phone,
                  c.address, c.metadata, c.created_at, c.extra
-             FROM emails AS e LEFT JOIN customers AS c ON c.key = e.customer_key
+             FROM _emails AS e LEFT JOIN _customers AS c ON c.key = e.customer_key
              WHERE e.key > ?1 AND e.looked_up_at IS NOT NULL ORDER BY e.key LIMIT ?2",
         )?;
         let mut rows = select.query((after, BATCH_EMAILS as i64))?;
@@ -160,8 +160,8 @@ impl Source {
                 None => None,
                 Some(key) => Some(Found {
                     columns: (3..12).map(|n| row.get(n)).collect::<rusqlite::Result<_>>()?,
-                    devices: self.list("device_id", "device_intervals", key)?,
-                    orders: self.list("order_id", "order_intervals", key)?,
+                    devices: self.list("device_id", "_device_intervals", key)?,
+                    orders: self.list("order_id", "_order_intervals", key)?,
                 }),
             };
             batch.push(Looked { key: row.get(0)?, email: row.get(1)?, customer });
@@ -193,9 +193,9 @@ impl Source {
 fn plan(store: &Store, source: &Source) -> Result<Spent> {
     let mut spent = Spent::default();
     let transaction = store.connection.unchecked_transaction()?;
-    let mut email = transaction.prepare("INSERT INTO emails (key, email) VALUES (?1, ?2)")?;
+    let mut email = transaction.prepare("INSERT INTO _emails (key, email) VALUES (?1, ?2)")?;
     let mut item = transaction.prepare(
-        "INSERT INTO plan_items (run_id, position, email_key, row) VALUES (?1, ?2, ?3, ?3)",
+        "INSERT INTO _plan_items (run_id, position, email_key, row) VALUES (?1, ?2, ?3, ?3)",
     )?;
     source.each(|batch| {
         spent.on(|| {
@@ -283,7 +283,7 @@ impl<'a> Statements<'a> {
         Ok(Self {
             waiting: None,
             upsert: store.prepare(
-                "INSERT INTO customers (
+                "INSERT INTO _customers (
                      id, organization_id, email, name, phone, address, metadata, created_at, extra,
                      first_seen_at, changed_at, synced_at, request, devices_listed_at,
                      orders_listed_at
@@ -295,51 +295,52 @@ impl<'a> Statements<'a> {
                  RETURNING key",
             )?,
             same_device: store.prepare(
-                "INSERT INTO device_intervals (customer_key, n, device_id, assigned_at)
+                "INSERT INTO _device_intervals (customer_key, n, device_id, assigned_at)
                  VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
             )?,
             same_order: store.prepare(
-                "INSERT INTO order_intervals (customer_key, n, order_id, first_seen_at)
+                "INSERT INTO _order_intervals (customer_key, n, order_id, first_seen_at)
                  VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
             )?,
             customer: store.prepare(
-                "INSERT INTO customers (
+                "INSERT INTO _customers (
                      id, organization_id, email, name, phone, address, metadata, created_at, extra,
                      first_seen_at, changed_at, synced_at, request, devices_listed_at,
                      orders_listed_at
                  ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?10, ?11, ?10, ?10)",
             )?,
             device: store.prepare(
-                "INSERT INTO device_intervals (customer_key, n, device_id, assigned_at)
+                "INSERT INTO _device_intervals (customer_key, n, device_id, assigned_at)
                  VALUES (?1, ?2, ?3, ?4)",
             )?,
             order: store.prepare(
-                "INSERT INTO order_intervals (customer_key, n, order_id, first_seen_at)
+                "INSERT INTO _order_intervals (customer_key, n, order_id, first_seen_at)
                  VALUES (?1, ?2, ?3, ?4)",
             )?,
             change: store.prepare(
-                "INSERT INTO change_rows (run_id, at, customer_key, kind)
+                "INSERT INTO _changes (run_id, at, customer_key, kind)
                  VALUES (?1, ?2, ?3, 'created')",
             )?,
             again: store.prepare(
-                "UPDATE customers SET synced_at = ?2, request = ?3, devices_listed_at = ?2,
+                "UPDATE _customers SET synced_at = ?2, request = ?3, devices_listed_at = ?2,
                      orders_listed_at = ?2
                  WHERE id = ?1 RETURNING key",
             )?,
-            row: store.prepare("SELECT * FROM customers WHERE id = ?1")?,
+            row: store.prepare("SELECT * FROM _customers WHERE id = ?1")?,
             devices: store.prepare(
-                "SELECT n, device_id, unassigned_at FROM device_intervals WHERE customer_key = ?1",
+                "SELECT n, device_id, unassigned_at FROM _device_intervals WHERE customer_key = ?1",
             )?,
             orders: store.prepare(
-                "SELECT n, order_id, removed_at FROM order_intervals WHERE customer_key = ?1",
+                "SELECT n, order_id, removed_at FROM _order_intervals WHERE customer_key = ?1",
             )?,
             email: store.prepare(
-                "UPDATE emails SET outcome = ?2, status = ?3, attempts = 1, run_id = ?4,
+                "UPDATE _emails SET outcome = ?2, status = ?3, attempts = 1, run_id = ?4,
                      looked_up_at = ?5, customer_key = ?6, answered_at = ?5
                  WHERE key = ?1",
             )?,
-            item: store
-                .prepare("UPDATE plan_items SET settled = 1 WHERE run_id = ?1 AND position = ?2")?,
+            item: store.prepare(
+                "UPDATE _plan_items SET first_lookup = 0 WHERE run_id = ?1 AND position = ?2",
+            )?,
         })
     }
 

@@ -29,6 +29,10 @@ pub enum Command {
     Runs(RunsArgs),
     /// Serve made-up customers by the API's rules, on this machine alone
     Sandbox(SandboxArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of the program or of a command
+    Man(ManArgs),
 }
 
 fn after_help() -> String {
@@ -402,6 +406,31 @@ pub struct SandboxArgs {
     /// How it behaves.
     #[command(flatten)]
     pub behaviour: SandboxBehaviour,
+}
+
+/// What `completions` takes.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// bash, zsh, fish or powershell
+    #[arg(value_enum, value_name = "SHELL", hide_possible_values = true)]
+    pub shell: ShellName,
+}
+
+/// The shells whose completion is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShellName {
+    Bash,
+    Zsh,
+    Fish,
+    Powershell,
+}
+
+/// What `man` takes.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command, such as sync [default: the program]
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
 }
 
 /// No time is longer: sums of times stay far from overflow.

@@ -107,10 +107,10 @@ pub fn build<E>(
 
 /// A new plan of a source replaces the one before, and its rejects.
 fn drop_older_plans(store: &Connection, settings: &PlanSettings) -> rusqlite::Result<()> {
-    for table in ["plan_items", "rejects"] {
+    for table in ["_plan_items", "_rejects"] {
         let delete = format!(
             "DELETE FROM {table}
-             WHERE run_id IN (SELECT id FROM runs WHERE source = ?1 AND id <> ?2)"
+             WHERE run_id IN (SELECT id FROM _runs WHERE source = ?1 AND id <> ?2)"
         );
         store.execute(&delete, (&settings.source, settings.run_id))?;
     }
@@ -145,14 +145,14 @@ enum Found {
 }
 
 /// Puts an email into a plan.
-const ADD_ITEM: &str = "INSERT INTO plan_items (run_id, position, email_key, row, input)
+const ADD_ITEM: &str = "INSERT INTO _plan_items (run_id, position, email_key, row, input)
      VALUES (?1, ?2, ?3, ?4, ?5)";
 
 impl<'a> Desk<'a> {
     fn new(store: &'a Connection, settings: &PlanSettings) -> rusqlite::Result<Self> {
         let age = |age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
         let since = |age| settings.now.saturating_sub(age).unwrap_or(Timestamp::MIN);
-        let last_key = "SELECT coalesce(max(key), 0) FROM emails";
+        let last_key = "SELECT coalesce(max(key), 0) FROM _emails";
         Ok(Self {
             run_id: settings.run_id,
             fresh_since: settings.max_age.map(|max| time::text(since(age(max)))),
@@ -160,16 +160,16 @@ impl<'a> Desk<'a> {
             last_known_key: store.query_row(last_key, [], |row| row.get(0))?,
             last: Found::New,
             never_asked: 0,
-            add_email: store.prepare("INSERT OR IGNORE INTO emails (email) VALUES (?1)")?,
+            add_email: store.prepare("INSERT OR IGNORE INTO _emails (email) VALUES (?1)")?,
             find_email: store
-                .prepare("SELECT key, looked_up_at, answered_at FROM emails WHERE email = ?1")?,
+                .prepare("SELECT key, looked_up_at, answered_at FROM _emails WHERE email = ?1")?,
             add_known: store.prepare(
                 "INSERT OR IGNORE INTO temp.known (email_key, row, input, asked_at, fresh)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )?,
             add_item: store.prepare(ADD_ITEM)?,
             add_reject: store.prepare(
-                "INSERT INTO rejects (run_id, row, input, code, reason, attempts)
+                "INSERT INTO _rejects (run_id, row, input, code, reason, attempts)
                  VALUES (?1, ?2, ?3, ?4, ?5, 0)",
             )?,
             store,
@@ -303,7 +303,7 @@ pub fn unanswered_emails(
 ) -> rusqlite::Result<impl Iterator<Item = rusqlite::Result<InputRow>>> {
     let mut after = 0_i64;
     let mut row_number = 0;
-    let next = "SELECT key, email FROM emails
+    let next = "SELECT key, email FROM _emails
          WHERE key > ?1 AND outcome IN ('failed', 'rejected') ORDER BY key LIMIT 1";
     let mut select = store.prepare(next)?;
     // One row a query: the rows are added to a plan in the store that they come from.
@@ -340,7 +340,7 @@ mod tests {
     }
 
     fn order(store: &Connection, run_id: i64) -> Vec<String> {
-        let select = "SELECT email FROM plan_items AS p JOIN emails AS e ON e.key = p.email_key
+        let select = "SELECT email FROM _plan_items AS p JOIN _emails AS e ON e.key = p.email_key
              WHERE p.run_id = ?1 ORDER BY p.position";
         let mut select = store.prepare(select).unwrap();
         let emails = select.query_map([run_id], |row| row.get(0)).unwrap();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     fn asked(store: &Connection, email: &str, at: &str, answered: Option<&str>) {
-        let insert = "INSERT INTO emails (email, outcome, looked_up_at, answered_at)
+        let insert = "INSERT INTO _emails (email, outcome, looked_up_at, answered_at)
              VALUES (?1, 'found', ?2, ?3)";
         store.execute(insert, (email, at, answered)).unwrap();
     }
@@ -375,7 +375,7 @@ mod tests {
                 InvalidRows { reason: InvalidEmail::NoAt, rows: 1, first: 5 },
             ]
         );
-        let reject = "SELECT row || input || code FROM rejects WHERE run_id = ?1 AND row = 5";
+        let reject = "SELECT row || input || code FROM _rejects WHERE run_id = ?1 AND row = 5";
         let reject: String = store.query_row(reject, [run_id], |row| row.get(0)).unwrap();
         assert_eq!(reject, "5nobodyno_at");
     }
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(order(&store, first), [""; 0]);
         assert_eq!(order(&store, second), ["a@x"]);
         assert_eq!(summary.counts.planned, 1);
-        let rejects = "SELECT count(*) FROM rejects";
+        let rejects = "SELECT count(*) FROM _rejects";
         assert_eq!(store.query_row(rejects, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     }
 

@@ -27,8 +27,8 @@ impl Cursor {
         let wanted = self.left.min(wanted as u64);
         let mut select = self.reader.prepare_cached(
             "SELECT p.position, e.key, e.email, e.customer_key
-             FROM plan_items AS p JOIN emails AS e ON e.key = p.email_key
-             WHERE p.run_id = ?1 AND p.position > ?2 AND NOT p.settled
+             FROM _plan_items AS p JOIN _emails AS e ON e.key = p.email_key
+             WHERE p.run_id = ?1 AND p.position > ?2 AND p.first_lookup IS NULL
              ORDER BY p.position LIMIT ?3",
         )?;
         let page = select.query_map((self.run_id, self.after, wanted as i64), |row| {

@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn rejects_are_csv_that_no_spreadsheet_runs() {
         let store = Store::temporary().unwrap().connection;
-        let insert = "INSERT INTO rejects VALUES
+        let insert = "INSERT INTO _rejects VALUES
             (1, 9, '=cmd()', 'no_at', 'no @ in it', NULL, 0),
             (1, 3, 'a,\"b\"@x', 'server_error', 'HTTP 500', 500, 5),
             (2, 1, 'other run', 'no_at', 'no @ in it', NULL, 0)";

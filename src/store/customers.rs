@@ -30,22 +30,23 @@ struct ListTable {
 }
 
 const DEVICES: ListTable = ListTable {
-    select: "SELECT n, iif(unassigned_at IS NULL, device_id, NULL) FROM device_intervals
+    select: "SELECT n, iif(unassigned_at IS NULL, device_id, NULL) FROM _device_intervals
              WHERE customer_key = ?1 ORDER BY n",
-    insert: "INSERT INTO device_intervals (customer_key, n, device_id, assigned_after, assigned_at)
+    insert:
+        "INSERT INTO _device_intervals (customer_key, n, device_id, assigned_after, assigned_at)
              VALUES (?1, ?2, ?3, ?4, ?5)",
-    close: "UPDATE device_intervals SET unassigned_at = ?3 WHERE customer_key = ?1 AND n = ?2",
-    close_all: "UPDATE device_intervals SET unassigned_at = ?2
+    close: "UPDATE _device_intervals SET unassigned_at = ?3 WHERE customer_key = ?1 AND n = ?2",
+    close_all: "UPDATE _device_intervals SET unassigned_at = ?2
                 WHERE customer_key = ?1 AND unassigned_at IS NULL",
 };
 
 const ORDERS: ListTable = ListTable {
-    select: "SELECT n, iif(removed_at IS NULL, order_id, NULL) FROM order_intervals
+    select: "SELECT n, iif(removed_at IS NULL, order_id, NULL) FROM _order_intervals
              WHERE customer_key = ?1 ORDER BY n",
-    insert: "INSERT INTO order_intervals (customer_key, n, order_id, seen_after, first_seen_at)
+    insert: "INSERT INTO _order_intervals (customer_key, n, order_id, seen_after, first_seen_at)
              VALUES (?1, ?2, ?3, ?4, ?5)",
-    close: "UPDATE order_intervals SET removed_at = ?3 WHERE customer_key = ?1 AND n = ?2",
-    close_all: "UPDATE order_intervals SET removed_at = ?2
+    close: "UPDATE _order_intervals SET removed_at = ?3 WHERE customer_key = ?1 AND n = ?2",
+    close_all: "UPDATE _order_intervals SET removed_at = ?2
                 WHERE customer_key = ?1 AND removed_at IS NULL",
 };
 
@@ -88,7 +89,7 @@ impl<'a> Customers<'a> {
         let confirmed = self
             .store
             .prepare_cached(
-                "UPDATE customers SET synced_at = max(synced_at, ?4), request = ?3,
+                "UPDATE _customers SET synced_at = max(synced_at, ?4), request = ?3,
                      devices_listed_at = iif(?5, max(synced_at, ?4), devices_listed_at),
                      orders_listed_at = iif(?6, max(synced_at, ?4), orders_listed_at)
                  WHERE key = ?1 AND answer_digest = ?2 AND request <= ?3 AND missing_since IS NULL",
@@ -144,7 +145,7 @@ impl<'a> Customers<'a> {
         let row = merged.row.as_ref().unwrap_or(&no_row);
         self.store
             .prepare_cached(
-                "INSERT INTO customers (
+                "INSERT INTO _customers (
                      id, organization_id, email, name, phone, address, metadata, created_at, extra,
                      first_seen_at, changed_at, synced_at, request, devices_listed_at,
                      orders_listed_at, answer_digest
@@ -212,7 +213,7 @@ impl<'a> Customers<'a> {
 /// # Errors
 /// What SQLite says.
 pub fn mark_missing(store: &Connection, key: i64, run_id: i64, at: &str) -> Result<bool> {
-    let mark = "UPDATE customers
+    let mark = "UPDATE _customers
          SET missing_since = max(?2, synced_at), changed_at = max(?2, synced_at)
          WHERE key = ?1 AND missing_since IS NULL RETURNING missing_since";
     let marked = store.prepare_cached(mark)?.query_row((key, at), |row| row.get(0)).optional()?;
@@ -229,7 +230,7 @@ pub fn mark_missing(store: &Connection, key: i64, run_id: i64, at: &str) -> Resu
 fn load(store: &Connection, id: &str) -> Result<Option<StoredCustomer>> {
     let select = "SELECT key, request, organization_id, email, name, phone, address, metadata,
              created_at, extra, synced_at, missing_since, devices_listed_at, orders_listed_at
-         FROM customers WHERE id = ?1";
+         FROM _customers WHERE id = ?1";
     let text = |row: &Row<'_>, column| -> Result<Option<Cow<'static, str>>> {
         Ok(row.get::<_, Option<String>>(column)?.map(Cow::Owned))
     };
@@ -278,7 +279,7 @@ fn update(
 ) -> Result<()> {
     store
         .prepare_cached(
-            "UPDATE customers SET synced_at = ?2, request = ?3, missing_since = NULL,
+            "UPDATE _customers SET synced_at = ?2, request = ?3, missing_since = NULL,
                  devices_listed_at = ?4, orders_listed_at = ?5, answer_digest = ?6
              WHERE key = ?1",
         )?
@@ -293,7 +294,7 @@ fn update(
     if let Some(row) = &merged.row {
         store
             .prepare_cached(
-                "UPDATE customers SET organization_id = ?2, email = ?3, name = ?4, phone = ?5,
+                "UPDATE _customers SET organization_id = ?2, email = ?3, name = ?4, phone = ?5,
                      address = ?6, metadata = ?7, created_at = ?8, extra = ?9
                  WHERE key = ?1",
             )?
@@ -310,7 +311,7 @@ fn update(
             ])?;
     }
     if !merged.changes.is_empty() {
-        let changed = "UPDATE customers SET changed_at = ?2 WHERE key = ?1";
+        let changed = "UPDATE _customers SET changed_at = ?2 WHERE key = ?1";
         store.prepare_cached(changed)?.execute((stored.key, &merged.at))?;
     }
     Ok(())
@@ -340,7 +341,7 @@ fn write_changes(
     for change in changes {
         store
             .prepare_cached(
-                "INSERT INTO change_rows (run_id, at, customer_key, kind, field, old, new)
+                "INSERT INTO _changes (run_id, at, customer_key, kind, field, old, new)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
@@ -379,7 +380,7 @@ mod tests {
 
     /// All that is stored, as text.
     fn dump(store: &Connection) -> Vec<String> {
-        let tables = ["customers", "device_intervals", "order_intervals", "change_rows"];
+        let tables = ["customers", "_device_intervals", "_order_intervals", "_changes"];
         let rows = tables.map(|table| {
             let mut select = store.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = select.column_count();
@@ -485,8 +486,8 @@ mod tests {
     fn deleting_a_customer_deletes_what_hangs_on_it() {
         let store = Store::temporary().unwrap().connection;
         upsert(&store, r#"{"id":"c","devices":["d1"],"orders":["o1"]}"#, 1, "a");
-        store.execute("DELETE FROM customers WHERE id = 'c'", []).unwrap();
-        for table in ["device_intervals", "order_intervals", "change_rows"] {
+        store.execute("DELETE FROM _customers WHERE id = 'c'", []).unwrap();
+        for table in ["_device_intervals", "_order_intervals", "_changes"] {
             let count = format!("SELECT count(*) FROM {table}");
             assert_eq!(store.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
         }

@@ -5,6 +5,7 @@ use crate::domain::run::RunReport;
 use crate::domain::stop::StopReason;
 use crate::store::customers::mark_missing;
 use crate::store::lookups::{Doubt, ResetToPending, reset_to_pending};
+use crate::store::numbers::{count, stored};
 use rusqlite::{Connection, Result};
 
 /// From how many known emails on the key is judged while the run goes on; at the end, any number
@@ -34,12 +35,12 @@ impl KeyJudge {
     /// # Errors
     /// What SQLite says.
     pub fn load(store: &Connection, run_id: i64, missing: Missing) -> Result<Self> {
-        let known = "SELECT known_answered FROM run_states WHERE run_id = ?1";
-        let known: i64 = store.query_row(known, [run_id], |row| row.get(0))?;
-        let lost = "SELECT count(*) FROM earlier_lookups
-             WHERE run_id = ?1 AND doubt = 'key' AND customer_key IS NOT NULL";
-        let lost: i64 = store.query_row(lost, [run_id], |row| row.get(0))?;
-        Ok(Self { missing, known: known.unsigned_abs(), lost: lost.unsigned_abs() })
+        let known = "SELECT known_answered FROM _run_states WHERE run_id = ?1";
+        let known = store.query_row(known, [run_id], |row| count(row, 0))?;
+        let lost = "SELECT count(*) FROM _lookup_undo_log
+             WHERE run_id = ?1 AND reason = 'untrusted' AND customer_key IS NOT NULL";
+        let lost = store.query_row(lost, [run_id], |row| count(row, 0))?;
+        Ok(Self { missing, known, lost })
     }
 
     /// An email that led to a customer was answered, and still leads there.
@@ -69,8 +70,8 @@ impl KeyJudge {
     /// # Errors
     /// What SQLite says.
     pub fn save(&self, store: &Connection, run_id: i64) -> Result<()> {
-        let save = "UPDATE run_states SET known_answered = ?2 WHERE run_id = ?1";
-        store.prepare_cached(save)?.execute((run_id, self.known as i64))?;
+        let save = "UPDATE _run_states SET known_answered = ?2 WHERE run_id = ?1";
+        store.prepare_cached(save)?.execute((run_id, stored(self.known)?))?;
         Ok(())
     }
 }
@@ -97,10 +98,10 @@ pub fn end(
         count_back(run, reset_to_pending(store, run.run_id, Doubt::Key)?);
     }
     mark_lost_customers(store, run, at)?;
-    store.execute("DELETE FROM earlier_lookups WHERE run_id = ?1", [run.run_id])?;
-    store.execute("UPDATE run_states SET known_answered = 0 WHERE run_id = ?1", [run.run_id])?;
+    store.execute("DELETE FROM _lookup_undo_log WHERE run_id = ?1", [run.run_id])?;
+    store.execute("UPDATE _run_states SET known_answered = 0 WHERE run_id = ?1", [run.run_id])?;
     if run.counts.pending == 0 {
-        store.execute("DELETE FROM plan_items WHERE run_id = ?1", [run.run_id])?;
+        store.execute("DELETE FROM _plan_items WHERE run_id = ?1", [run.run_id])?;
     }
     run.end(stop.as_ref(), at.to_owned());
     Ok(())
@@ -115,9 +116,9 @@ fn count_back(run: &mut RunReport, back: ResetToPending) {
 /// Only an email that no longer leads to its customer can leave one without any.
 fn mark_lost_customers(store: &Connection, run: &mut RunReport, at: &str) -> Result<()> {
     let mut select = store.prepare(
-        "SELECT DISTINCT e.customer_key FROM earlier_lookups AS e
-         WHERE e.run_id = ?1 AND e.doubt = 'key' AND e.customer_key IS NOT NULL
-             AND NOT EXISTS (SELECT 1 FROM emails WHERE customer_key = e.customer_key)",
+        "SELECT DISTINCT e.customer_key FROM _lookup_undo_log AS e
+         WHERE e.run_id = ?1 AND e.reason = 'untrusted' AND e.customer_key IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM _emails WHERE customer_key = e.customer_key)",
     )?;
     let mut rows = select.query([run.run_id])?;
     while let Some(row) = rows.next()? {

@@ -1,6 +1,7 @@
 //! What is known of each email, the plan's items and the rejects.
 
 use crate::domain::outcome::{Cause, Outcome, OutcomeKind, REJECTED, Settled};
+use crate::store::numbers::{self, known};
 use rusqlite::{Connection, params};
 
 type Result<T> = rusqlite::Result<T>;
@@ -17,7 +18,7 @@ pub enum Doubt {
 impl Doubt {
     fn name(self) -> &'static str {
         match self {
-            Self::Key => "key",
+            Self::Key => "untrusted",
             Self::Outage => "outage",
         }
     }
@@ -49,7 +50,9 @@ pub fn settle(
         }
     }
     store
-        .prepare_cached("UPDATE plan_items SET settled = 1 WHERE run_id = ?1 AND position = ?2")?
+        .prepare_cached(
+            "UPDATE _plan_items SET first_lookup = 0 WHERE run_id = ?1 AND position = ?2",
+        )?
         .execute((run_id, settled.planned.position))?;
     Ok(())
 }
@@ -74,7 +77,7 @@ fn answered(
     if leads_to == settled.planned.led_to {
         let as_before = store
             .prepare_cached(
-                "UPDATE emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,
+                "UPDATE _emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,
                      run_id = ?5, looked_up_at = ?6, answered_at = ?6
                  WHERE key = ?1 AND customer_key IS ?7",
             )?
@@ -85,7 +88,7 @@ fn answered(
     }
     store
         .prepare_cached(
-            "UPDATE emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,
+            "UPDATE _emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,
                  run_id = ?5, looked_up_at = ?6, answered_at = ?6, customer_key = ?7
              WHERE key = ?1",
         )?
@@ -102,7 +105,7 @@ fn unanswered(
 ) -> Result<()> {
     store
         .prepare_cached(
-            "UPDATE emails SET outcome = ?2, status = ?3, error = ?4, attempts = ?5, run_id = ?6,
+            "UPDATE _emails SET outcome = ?2, status = ?3, error = ?4, attempts = ?5, run_id = ?6,
                  looked_up_at = ?7
              WHERE key = ?1",
         )?
@@ -117,9 +120,9 @@ fn unanswered(
         ])?;
     store
         .prepare_cached(
-            "INSERT INTO rejects (run_id, row, input, code, reason, status, attempts)
+            "INSERT INTO _rejects (run_id, row, input, code, reason, status, attempts)
              SELECT p.run_id, p.row, coalesce(p.input, ?3), ?4, ?5, ?6, ?7
-             FROM plan_items AS p WHERE p.run_id = ?1 AND p.position = ?2",
+             FROM _plan_items AS p WHERE p.run_id = ?1 AND p.position = ?2",
         )?
         .execute(params![
             run_id,
@@ -130,6 +133,12 @@ fn unanswered(
             settled.status,
             settled.attempts,
         ])?;
+    store
+        .prepare_cached(
+            "INSERT INTO _run_failures (run_id, code, count, last_reason) VALUES (?1, ?2, 1, ?3)
+             ON CONFLICT DO UPDATE SET count = count + 1, last_reason = excluded.last_reason",
+        )?
+        .execute((run_id, code, reason))?;
     Ok(())
 }
 
@@ -149,13 +158,13 @@ fn doubt(settled: &Settled, leads_to: Option<i64>) -> Option<Doubt> {
 fn keep_earlier(store: &Connection, run_id: i64, settled: &Settled, doubt: Doubt) -> Result<()> {
     store
         .prepare_cached(
-            "INSERT OR REPLACE INTO earlier_lookups (
-                 email_key, run_id, position, doubt, outcome, status, error, attempts,
+            "INSERT OR REPLACE INTO _lookup_undo_log (
+                 email_key, run_id, position, reason, outcome, status, error, attempts,
                  earlier_run_id, looked_up_at, customer_key, answered_at
              )
              SELECT key, ?2, ?3, ?4, outcome, status, error, attempts, run_id, looked_up_at,
                  customer_key, answered_at
-             FROM emails WHERE key = ?1",
+             FROM _emails WHERE key = ?1",
         )?
         .execute(params![settled.planned.key, run_id, settled.planned.position, doubt.name()])?;
     Ok(())
@@ -172,33 +181,49 @@ pub fn reset_to_pending(store: &Connection, run_id: i64, doubt: Doubt) -> Result
     let doubted = (run_id, doubt.name());
     let mut count = store.prepare(
         "SELECT now.outcome, count(*)
-         FROM earlier_lookups AS e JOIN emails AS now ON now.key = e.email_key
-         WHERE e.run_id = ?1 AND e.doubt = ?2 GROUP BY now.outcome",
+         FROM _lookup_undo_log AS e JOIN _emails AS now ON now.key = e.email_key
+         WHERE e.run_id = ?1 AND e.reason = ?2 GROUP BY now.outcome",
     )?;
     let counted = count.query_map(doubted, |row| {
-        let kind = OutcomeKind::named(&row.get::<_, String>(0)?);
-        Ok((kind.unwrap_or(OutcomeKind::Failed), row.get::<_, i64>(1)?.unsigned_abs()))
+        Ok((known(row.get(0)?, OutcomeKind::named)?, numbers::count(row, 1)?))
     })?;
     let back = counted.collect::<Result<ResetToPending>>()?;
     store.execute(
-        "UPDATE emails SET outcome = e.outcome, status = e.status, error = e.error,
+        "UPDATE _emails SET outcome = e.outcome, status = e.status, error = e.error,
              attempts = e.attempts, run_id = e.earlier_run_id, looked_up_at = e.looked_up_at,
              customer_key = e.customer_key, answered_at = e.answered_at
-         FROM earlier_lookups AS e
-         WHERE e.email_key = emails.key AND e.run_id = ?1 AND e.doubt = ?2",
+         FROM _lookup_undo_log AS e
+         WHERE e.email_key = _emails.key AND e.run_id = ?1 AND e.reason = ?2",
+        doubted,
+    )?;
+    uncount_failures(store, doubted)?;
+    store.execute(
+        "DELETE FROM _rejects WHERE run_id = ?1 AND row IN (
+             SELECT p.row FROM _lookup_undo_log AS e JOIN _plan_items AS p USING (run_id, position)
+             WHERE e.run_id = ?1 AND e.reason = ?2)",
         doubted,
     )?;
     store.execute(
-        "DELETE FROM rejects WHERE run_id = ?1 AND row IN (
-             SELECT p.row FROM earlier_lookups AS e JOIN plan_items AS p USING (run_id, position)
-             WHERE e.run_id = ?1 AND e.doubt = ?2)",
+        "UPDATE _plan_items SET first_lookup = NULL WHERE run_id = ?1 AND position IN (
+             SELECT position FROM _lookup_undo_log WHERE run_id = ?1 AND reason = ?2)",
         doubted,
     )?;
-    store.execute(
-        "UPDATE plan_items SET settled = 0 WHERE run_id = ?1 AND position IN (
-             SELECT position FROM earlier_lookups WHERE run_id = ?1 AND doubt = ?2)",
-        doubted,
-    )?;
-    store.execute("DELETE FROM earlier_lookups WHERE run_id = ?1 AND doubt = ?2", doubted)?;
+    store.execute("DELETE FROM _lookup_undo_log WHERE run_id = ?1 AND reason = ?2", doubted)?;
     Ok(back)
+}
+
+/// The failures that are undone no longer count among those of the run.
+fn uncount_failures(store: &Connection, doubted: (i64, &str)) -> Result<()> {
+    store.execute(
+        "UPDATE _run_failures SET count = _run_failures.count - undone.emails
+         FROM (SELECT r.code AS code, count(*) AS emails
+               FROM _lookup_undo_log AS e
+               JOIN _plan_items AS p USING (run_id, position)
+               JOIN _rejects AS r ON r.run_id = p.run_id AND r.row = p.row
+               WHERE e.run_id = ?1 AND e.reason = ?2 GROUP BY r.code) AS undone
+         WHERE run_id = ?1 AND _run_failures.code = undone.code",
+        doubted,
+    )?;
+    store.execute("DELETE FROM _run_failures WHERE run_id = ?1 AND count = 0", [doubted.0])?;
+    Ok(())
 }

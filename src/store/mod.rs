@@ -1,32 +1,29 @@
 //! What is known: the SQLite store, which one process at a time writes.
 
 pub mod customers;
+mod error;
 pub mod finish;
+pub mod learned;
 pub mod lock;
 pub mod lookups;
 pub mod merge;
+mod numbers;
 pub mod runs;
+mod schema;
+pub mod series;
 pub mod writer;
 
-use crate::display::{escaped, shown};
-use crate::domain::customer::BrokenCustomer;
+pub use error::StoreError;
+
+use error::{unopenable, unusable};
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
-use rusqlite_migration::{M, Migrations};
+use rusqlite::{Connection, OpenFlags};
+use schema::{Content, check, migrate};
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The migrations, in order; see `migrations/README.md`.
-const MIGRATIONS: &[M<'_>] = &[
-    M::up(include_str!("../../migrations/0001_store.sql")),
-    M::up(include_str!("../../migrations/0002_unchanged.sql")),
-];
-
-/// Set by the first migration; tells a store from any other database.
-const APPLICATION_ID: i64 = 1_414_353_753;
 
 /// How long to wait for another program's write lock: long enough for any report's transaction,
 /// short enough for a scheduler to hear of trouble.
@@ -35,81 +32,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages held in memory, in KiB: what a commit touches. Where it writes in the order of the indexes,
 /// more brings nothing.
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
-
-/// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Nothing is there, where something has to be.
-    #[error("There is no store at {}. Name it with --store, or make it with `telemetron-sync sync`.", shown(.0))]
-    NotThere(PathBuf),
-    /// It cannot be opened or made.
-    #[error(
-        "The store {} cannot be opened: {}. Check the path and its permissions, or name another with --store.",
-        shown(path),
-        escaped(reason)
-    )]
-    Unopenable {
-        /// Which store.
-        path: PathBuf,
-        /// What the operating system or SQLite says.
-        reason: String,
-    },
-    /// Not SQLite, or damaged beyond reading.
-    #[error("{} is not a SQLite database, or is damaged. Name another file with --store; nothing was changed.", shown(.0))]
-    NoDatabase(PathBuf),
-    /// SQLite, but somebody else's.
-    #[error("{} is a SQLite database of another program. Name another file with --store; nothing was changed.", shown(.0))]
-    Foreign(PathBuf),
-    /// A newer program migrated it.
-    #[error("The store {} was made by telemetron-sync {}, which is newer than this program ({}). Use that version; nothing was changed.", shown(path), escaped(made_by), env!("CARGO_PKG_VERSION"))]
-    Newer {
-        /// Which store.
-        path: PathBuf,
-        /// The version that migrated it.
-        made_by: String,
-    },
-    /// Another run writes it.
-    #[error("Another run holds the store {}. Try again when it has ended.", shown(.0))]
-    Held(PathBuf),
-    /// Another program writes it.
-    #[error("The store is locked by another program for more than {} s. End that program's transaction and start again; what was committed is whole.", BUSY_TIMEOUT.as_secs())]
-    Busy,
-    /// No room.
-    #[error(
-        "The disk that holds the store is full. Make room and go on with --resume; what was committed is whole."
-    )]
-    Full,
-    /// The operating system refuses to read or write.
-    #[error(
-        "The store cannot be read or written ({0}): the disk fails, or a limit on the size of files (ulimit -f) is reached. Mend that and go on with --resume; what was committed is whole."
-    )]
-    Io(rusqlite::Error),
-    /// It was sound when opened and no longer is: somebody else wrote or cut the file.
-    #[error(
-        "The store is damaged ({0}): another program or the disk has spoilt its file. Put a backup in its place, or move it away with its -wal file and sync anew."
-    )]
-    Damaged(rusqlite::Error),
-    /// A body that was understood before is not any more.
-    #[error(
-        "An answer cannot be read a second time ({0}). Please report it; what was committed is whole."
-    )]
-    Answer(#[from] BrokenCustomer),
-    /// Anything else that SQLite says.
-    #[error("The store cannot be used: {0}. What was committed is whole.")]
-    Sqlite(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            Some(ErrorCode::DiskFull) => Self::Full,
-            Some(ErrorCode::SystemIoFailure) => Self::Io(error),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
-            _ => Self::Sqlite(error),
-        }
-    }
-}
 
 /// Pages of the log after which a commit copies them into the database, 64 MiB: a page that many
 /// commits touch is copied once. With SQLite's default of 4 MiB a run over new customers took a
@@ -214,31 +136,14 @@ pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     keep_log_files(&connection)?;
     match check(&connection, path)? {
-        Found::Store => Ok(connection),
-        Found::Nothing => Err(StoreError::NotThere(path.to_owned())),
+        Content::Store => Ok(connection),
+        Content::Nothing => Err(StoreError::NotThere(path.to_owned())),
     }
 }
 
 fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))
-}
-
-fn unopenable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unopenable { path: path.to_owned(), reason: error.to_string() }
-}
-
-/// What an error means while a store is being opened.
-fn unusable(path: &Path, error: rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            StoreError::NoDatabase(path.to_owned())
-        }
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            StoreError::Unopenable { path: path.to_owned(), reason: error.to_string() }
-        }
-        _ => error.into(),
-    }
 }
 
 /// Makes the file if it is not there, for its owner alone: it holds personal data. The files that
@@ -255,34 +160,6 @@ fn make_private(path: &Path) -> io::Result<bool> {
     }
 }
 
-enum Found {
-    Store,
-    Nothing,
-}
-
-/// Tells a store that this program may use from everything else, without a write.
-fn check(connection: &Connection, path: &Path) -> Result<Found, StoreError> {
-    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-    let look = || -> Result<_, rusqlite::Error> {
-        let tables = number("SELECT count(*) FROM sqlite_schema")?;
-        Ok((tables, number("PRAGMA application_id")?, number("PRAGMA user_version")?))
-    };
-    let (tables, application, version) = look().map_err(|error| unusable(path, error))?;
-    if tables == 0 && application == 0 {
-        return Ok(Found::Nothing);
-    }
-    if application != APPLICATION_ID {
-        return Err(StoreError::Foreign(path.to_owned()));
-    }
-    if version > MIGRATIONS.len() as i64 {
-        let made_by = "SELECT program_version FROM store_info";
-        let made_by = connection.query_row(made_by, [], |row| row.get(0)).optional()?;
-        let made_by = made_by.unwrap_or_else(|| "(unknown)".to_owned());
-        return Err(StoreError::Newer { path: path.to_owned(), made_by });
-    }
-    Ok(Found::Store)
-}
-
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -297,20 +174,6 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
 /// Leaves `-wal` and `-shm` in place when the connection closes.
 fn keep_log_files(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
-}
-
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    Migrations::from_slice(MIGRATIONS).to_latest(connection).map_err(|error| match error {
-        rusqlite_migration::Error::RusqliteError { err, .. } => unusable(path, err),
-        other => StoreError::Unopenable { path: path.to_owned(), reason: other.to_string() },
-    })?;
-    connection.execute(
-        "INSERT INTO store_info (only_row, program_version, processes) VALUES (1, ?1, 0)
-         ON CONFLICT DO UPDATE SET program_version = excluded.program_version
-         WHERE program_version <> excluded.program_version",
-        [env!("CARGO_PKG_VERSION")],
-    )?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -376,7 +239,7 @@ mod tests {
         let path = folder.path().join("s.db");
         let store = Store::open(&path).unwrap();
         store.connection.pragma_update(None, "user_version", 99).unwrap();
-        store.connection.execute("UPDATE store_info SET program_version = '9.9.9'", []).unwrap();
+        store.connection.execute("UPDATE _store SET program_version = '9.9.9'", []).unwrap();
         store.truncate_log().unwrap();
         drop(store);
         let before = std::fs::read(&path).unwrap();
@@ -402,47 +265,5 @@ mod tests {
         let path = folder.path().join("s.db");
         let _first = Store::open(&path).unwrap();
         assert!(matches!(Store::open(&path), Err(StoreError::Held(_))));
-    }
-
-    #[test]
-    fn a_store_of_the_first_layout_goes_on_where_it_was() {
-        let folder = folder();
-        let path = folder.path().join("s.db");
-        let mut first = Connection::open(&path).unwrap();
-        Migrations::from_slice(&MIGRATIONS[..1]).to_latest(&mut first).unwrap();
-        first
-            .execute_batch(
-                "INSERT INTO customers (id, first_seen_at, changed_at, synced_at, request)
-                 VALUES ('c', 'a', 'a', 'a', 1);
-                 INSERT INTO emails (key, email, outcome, status, attempts, customer_key)
-                 VALUES (7, 'a@x', 'found', 200, 1, 1), (8, 'b@x', NULL, NULL, 0, NULL);
-                 INSERT INTO plan_items (run_id, position, email_key, row, input, outcome)
-                 VALUES (1, 0, 7, 2, 'A@x', 'found'), (1, 2, 8, 3, NULL, NULL);",
-            )
-            .unwrap();
-        drop(first);
-        let store = Store::open(&path).unwrap().connection;
-        let item = |position| {
-            let select =
-                "SELECT email_key || ' ' || row || ' ' || coalesce(input, '-') || ' ' || settled
-                 FROM plan_items WHERE run_id = 1 AND position = ?1";
-            store.query_row(select, [position], |row| row.get::<_, String>(0)).unwrap()
-        };
-        assert_eq!([item(0), item(2)], ["7 2 A@x 1", "8 3 - 0"]);
-        let customer = "SELECT id FROM customers WHERE answer_digest IS NULL";
-        assert_eq!(store.query_row(customer, [], |row| row.get::<_, String>(0)).unwrap(), "c");
-        let lookups = "SELECT group_concat(email || coalesce(outcome || status || customer_id, ''))
-             FROM lookups";
-        let lookups = store.query_row(lookups, [], |row| row.get::<_, String>(0)).unwrap();
-        assert_eq!(lookups, "a@xfound200c,b@x");
-        store.execute("UPDATE emails SET outcome = 'lost'", []).unwrap_err();
-        store.execute("DELETE FROM customers", []).unwrap();
-        let led = "SELECT count(*) FROM emails WHERE customer_key IS NOT NULL";
-        assert_eq!(store.query_row(led, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
-    }
-
-    #[test]
-    fn migrations_are_sound() {
-        Migrations::from_slice(MIGRATIONS).validate().unwrap();
     }
 }

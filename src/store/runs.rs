@@ -3,6 +3,8 @@
 use crate::domain::counts::{Counts, HttpTally};
 use crate::domain::run::{RunReport, Status};
 use crate::store::StoreError;
+use crate::store::numbers::{count, known, stored};
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 /// Request numbers of one process: enough for any run, and the next process's are all higher.
@@ -13,7 +15,7 @@ const REQUESTS_PER_PROCESS_BITS: u32 = 40;
 /// # Errors
 /// What SQLite says.
 pub fn first_request_number(store: &Connection) -> Result<i64, StoreError> {
-    let count = "UPDATE store_info SET processes = processes + 1 RETURNING processes";
+    let count = "UPDATE _store SET processes = processes + 1 RETURNING processes";
     let processes: i64 = store.query_row(count, [], |row| row.get(0))?;
     Ok(processes << REQUESTS_PER_PROCESS_BITS)
 }
@@ -23,7 +25,7 @@ pub fn first_request_number(store: &Connection) -> Result<i64, StoreError> {
 /// # Errors
 /// What SQLite says.
 pub fn mark_dead(store: &Connection) -> Result<(), StoreError> {
-    let mark = "UPDATE runs SET status = 'stopped', stop_reason = ?1 WHERE status = 'running'";
+    let mark = "UPDATE _runs SET status = 'stopped', stop_reason = ?1 WHERE status = 'running'";
     store.execute(mark, [KILLED])?;
     Ok(())
 }
@@ -37,13 +39,15 @@ pub const KILLED: &str = "its process died";
 /// What SQLite says.
 pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, StoreError> {
     store.execute(
-        "INSERT INTO runs
-             (started_at, status, source, rows, invalid, duplicate, fresh, planned, pending)
-         VALUES (?1, 'running', ?2, 0, 0, 0, 0, 0, 0)",
+        "INSERT INTO _runs (started_at, status, source) VALUES (?1, 'running', ?2)",
         [started_at, source],
     )?;
     let run_id = store.last_insert_rowid();
-    store.execute("INSERT INTO run_states VALUES (?1, x'', 0)", [run_id])?;
+    store.execute(
+        "INSERT INTO _run_states (run_id, latencies, known_answered, known_lost)
+         VALUES (?1, x'', 0, 0)",
+        [run_id],
+    )?;
     Ok(run_id)
 }
 
@@ -57,7 +61,7 @@ pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(),
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     store
         .prepare_cached(
-            "UPDATE runs SET
+            "UPDATE _runs SET
                  finished_at = :finished_at, status = :status, stop_reason = :stop_reason,
                  rows = :rows, invalid = :invalid, duplicate = :duplicate, fresh = :fresh,
                  planned = :planned, found = :found, not_found = :not_found,
@@ -71,24 +75,42 @@ pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(),
             ":finished_at": run.finished_at,
             ":status": run.status.name(),
             ":stop_reason": run.stop_reason,
-            ":rows": counts.rows as i64,
-            ":invalid": counts.invalid as i64,
-            ":duplicate": counts.duplicate as i64,
-            ":fresh": counts.fresh as i64,
-            ":planned": counts.planned as i64,
-            ":found": counts.found as i64,
-            ":not_found": counts.not_found as i64,
-            ":rejected": counts.rejected as i64,
-            ":failed": counts.failed as i64,
-            ":pending": counts.pending as i64,
-            ":requests": run.http.requests as i64,
-            ":retries": run.http.retries as i64,
+            ":rows": stored(counts.rows)?,
+            ":invalid": stored(counts.invalid)?,
+            ":duplicate": stored(counts.duplicate)?,
+            ":fresh": stored(counts.fresh)?,
+            ":planned": stored(counts.planned)?,
+            ":found": stored(counts.found)?,
+            ":not_found": stored(counts.not_found)?,
+            ":rejected": stored(counts.rejected)?,
+            ":failed": stored(counts.failed)?,
+            ":pending": stored(counts.pending)?,
+            ":requests": stored(run.http.requests)?,
+            ":retries": stored(run.http.retries)?,
             ":seconds": run.seconds,
             ":report": report,
         })?;
-    let save = "UPDATE run_states SET latencies = ?2 WHERE run_id = ?1";
+    let save = "UPDATE _run_states SET latencies = ?2 WHERE run_id = ?1";
     store.prepare_cached(save)?.execute((run.run_id, http.latencies()))?;
     Ok(())
+}
+
+/// Keeps the settings of a run, as JSON, for the processes that resume it.
+///
+/// # Errors
+/// The store cannot be written.
+pub fn save_settings(store: &Connection, run: i64, settings: &str) -> Result<(), StoreError> {
+    store.execute("UPDATE _runs SET settings = ?2 WHERE id = ?1", (run, settings))?;
+    Ok(())
+}
+
+/// The settings that a run was started with, as JSON; `None`: none were kept.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn load_settings(store: &Connection, run: i64) -> Result<Option<String>, StoreError> {
+    let select = "SELECT settings FROM _runs WHERE id = ?1";
+    Ok(store.query_row(select, [run], |row| row.get(0)).optional()?.flatten())
 }
 
 /// The newest run that has emails pending; a plan that was replaced has none any more.
@@ -96,8 +118,8 @@ pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(),
 /// # Errors
 /// What SQLite says.
 pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> {
-    let newest = "SELECT id FROM runs
-         WHERE EXISTS (SELECT 1 FROM plan_items WHERE run_id = runs.id)
+    let newest = "SELECT id FROM _runs
+         WHERE EXISTS (SELECT 1 FROM _plan_items WHERE run_id = _runs.id)
          ORDER BY id DESC LIMIT 1";
     Ok(store.query_row(newest, [], |row| row.get(0)).optional()?)
 }
@@ -108,8 +130,8 @@ pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> 
 /// # Errors
 /// What SQLite says.
 pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
-    let has_plan = "SELECT EXISTS (SELECT 1 FROM plan_items WHERE run_id = id)
-         FROM runs WHERE id = ?1";
+    let has_plan = "SELECT EXISTS (SELECT 1 FROM _plan_items WHERE run_id = id)
+         FROM _runs WHERE id = ?1";
     Ok(store.query_row(has_plan, [run], |row| row.get(0))?)
 }
 
@@ -119,7 +141,7 @@ pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
 /// What SQLite says.
 pub fn unjudged(store: &Connection, except: Option<i64>) -> Result<Vec<i64>, StoreError> {
     let mut select = store.prepare(
-        "SELECT DISTINCT run_id FROM earlier_lookups WHERE run_id IS NOT ?1 ORDER BY run_id",
+        "SELECT DISTINCT run_id FROM _lookup_undo_log WHERE run_id IS NOT ?1 ORDER BY run_id",
     )?;
     let ids = select.query_map([except], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
@@ -127,15 +149,15 @@ pub fn unjudged(store: &Connection, except: Option<i64>) -> Result<Vec<i64>, Sto
 
 /// For [`read`]. A run whose plan is gone, while emails of it are pending, was replaced.
 const SELECT_RUNS: &str = "SELECT r.*,
-         r.pending > 0 AND NOT EXISTS (SELECT 1 FROM plan_items WHERE run_id = r.id) AS replaced
-     FROM runs AS r";
+         r.pending > 0 AND NOT EXISTS (SELECT 1 FROM _plan_items WHERE run_id = r.id) AS replaced
+     FROM _runs AS r";
 
 /// The newest run, or the one named.
 ///
 /// # Errors
 /// What SQLite says.
 pub fn load(store: &Connection, run: Option<i64>) -> Result<Option<RunReport>, StoreError> {
-    let select = format!("{SELECT_RUNS} WHERE r.id = coalesce(?1, (SELECT max(id) FROM runs))");
+    let select = format!("{SELECT_RUNS} WHERE r.id = coalesce(?1, (SELECT max(id) FROM _runs))");
     Ok(store.query_row(&select, [run], read).optional()?)
 }
 
@@ -154,7 +176,7 @@ pub fn list(store: &Connection) -> Result<Vec<RunReport>, StoreError> {
 /// # Errors
 /// What SQLite says.
 pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, StoreError> {
-    let select = "SELECT latencies FROM run_states WHERE run_id = ?1";
+    let select = "SELECT latencies FROM _run_states WHERE run_id = ?1";
     let latencies: Vec<u8> = store.query_row(select, [run.run_id], |row| row.get(0))?;
     let http = &run.http;
     Ok(HttpTally::go_on(http.requests, http.retries, &http.statuses, &latencies))
@@ -165,9 +187,8 @@ pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, Store
 /// # Errors
 /// What SQLite says.
 pub fn rows_before(store: &Connection, source: &str, run: i64) -> Result<Option<u64>, StoreError> {
-    let select = "SELECT rows FROM runs WHERE source = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1";
-    let rows = store.query_row(select, (source, run), |row| row.get::<_, i64>(0)).optional()?;
-    Ok(rows.map(i64::unsigned_abs))
+    let select = "SELECT rows FROM _runs WHERE source = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1";
+    Ok(store.query_row(select, (source, run), |row| count(row, 0)).optional()?)
 }
 
 /// How many rejects a run has of each code.
@@ -176,10 +197,9 @@ pub fn rows_before(store: &Connection, source: &str, run: i64) -> Result<Option<
 /// What SQLite says.
 pub fn rejects_by_code(store: &Connection, run: i64) -> Result<Vec<(String, u64)>, StoreError> {
     let mut select = store.prepare(
-        "SELECT code, count(*) FROM rejects WHERE run_id = ?1 GROUP BY code ORDER BY code",
+        "SELECT code, count(*) FROM _rejects WHERE run_id = ?1 GROUP BY code ORDER BY code",
     )?;
-    let count = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
-    let codes = select.query_map([run], count)?;
+    let codes = select.query_map([run], |row| Ok((row.get(0)?, count(row, 1)?)))?;
     Ok(codes.collect::<Result<_, _>>()?)
 }
 
@@ -188,39 +208,47 @@ pub fn rejects_by_code(store: &Connection, run: i64) -> Result<Vec<(String, u64)
 /// # Errors
 /// What SQLite says.
 pub fn last_pace(store: &Connection) -> Result<Option<f64>, StoreError> {
-    let select = "SELECT (planned - pending) / seconds FROM runs
+    let select = "SELECT (planned - pending) / seconds FROM _runs
          WHERE seconds > 0 AND planned - pending >= 10 ORDER BY id DESC LIMIT 1";
     Ok(store.query_row(select, [], |row| row.get(0)).optional()?)
 }
 
 /// The columns say how the run stands; the report's JSON has the rest.
 fn read(row: &Row<'_>) -> rusqlite::Result<RunReport> {
-    let count = |name: &str| row.get::<_, i64>(name).map(i64::unsigned_abs);
     let counts = Counts {
-        rows: count("rows")?,
-        invalid: count("invalid")?,
-        duplicate: count("duplicate")?,
-        fresh: count("fresh")?,
-        planned: count("planned")?,
-        found: count("found")?,
-        not_found: count("not_found")?,
-        rejected: count("rejected")?,
-        failed: count("failed")?,
-        pending: count("pending")?,
+        rows: count(row, "rows")?,
+        invalid: count(row, "invalid")?,
+        duplicate: count(row, "duplicate")?,
+        fresh: count(row, "fresh")?,
+        planned: count(row, "planned")?,
+        found: count(row, "found")?,
+        not_found: count(row, "not_found")?,
+        rejected: count(row, "rejected")?,
+        failed: count(row, "failed")?,
+        pending: count(row, "pending")?,
     };
-    let planned =
-        RunReport::planned(row.get("id")?, row.get("source")?, row.get("started_at")?, counts);
     let json: Option<String> = row.get("report")?;
-    let stored = json.and_then(|json| serde_json::from_str::<RunReport>(&json).ok());
-    let mut run = RunReport { counts, ..stored.unwrap_or(planned) };
-    run.status = Status::named(&row.get::<_, String>("status")?).unwrap_or(Status::Failed);
+    let run = match json {
+        Some(json) => serde_json::from_str(&json).map_err(unreadable_report)?,
+        None => {
+            let (source, started_at) = (row.get("source")?, row.get("started_at")?);
+            RunReport::planned(row.get("id")?, source, started_at, counts)
+        }
+    };
+    let mut run = RunReport { counts, ..run };
+    run.status = known(row.get("status")?, Status::named)?;
     run.stop_reason = row.get("stop_reason")?;
     run.finished_at = row.get("finished_at")?;
     run.seconds = row.get("seconds")?;
     run.replaced = row.get("replaced")?;
-    run.http.requests = count("requests")?;
-    run.http.retries = count("retries")?;
+    run.http.requests = count(row, "requests")?;
+    run.http.retries = count(row, "retries")?;
     Ok(run)
+}
+
+fn unreadable_report(error: serde_json::Error) -> rusqlite::Error {
+    let reason = format!("the report of a run is unreadable: {error}");
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, reason.into())
 }
 
 #[cfg(test)]

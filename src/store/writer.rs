@@ -285,7 +285,7 @@ impl Desk {
 /// # Errors
 /// What SQLite says.
 pub fn organization(store: &Connection) -> Result<Option<String>, StoreError> {
-    let select = "SELECT organization_id FROM store_info";
+    let select = "SELECT organization_id FROM _store";
     Ok(store.query_row(select, [], |row| row.get(0)).optional()?.flatten())
 }
 
@@ -294,6 +294,6 @@ pub fn organization(store: &Connection) -> Result<Option<String>, StoreError> {
 /// # Errors
 /// What SQLite says.
 pub fn set_organization(store: &Connection, organization: &str) -> Result<(), StoreError> {
-    store.execute("UPDATE store_info SET organization_id = ?1", [organization])?;
+    store.execute("UPDATE _store SET organization_id = ?1", [organization])?;
     Ok(())
 }

@@ -89,7 +89,8 @@ fn a_full_disk_is_said_and_room_lets_it_go_on() {
     let sandbox = start_sandbox(Duration::ZERO);
     let store = ["--store", "disk/s.db"];
     let is_full = |sync: TestCommand<'_>| {
-        let sentence = "The disk that holds the store is full. Make room and go on with --resume";
+        let sentence =
+            "The disk that holds the store is full. Make room, then continue with --resume";
         told(sync.args(store).run(), sentence);
     };
     for kib in [64, 300] {
@@ -148,7 +149,7 @@ fn a_store_cut_short_or_overwritten_between_runs() {
         fs::write(dir.path("s.db"), &store).unwrap();
         let ended = dir.sync(api.url()).run();
         let ended = told(ended, "damaged");
-        assert!(!ended.stderr.contains("is whole"), "{name}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("is intact"), "{name}: {}", ended.stderr);
         for command in ["report", "runs"] {
             let ended = dir.command([command]).run().never_shows("panicked");
             assert!(matches!(ended.code, Some(0 | 1)));
@@ -169,6 +170,6 @@ fn a_store_cut_short_or_overwritten_midway() {
         let run = dir.sync(sandbox.url()).args(["--rate", "200/s"]).start();
         wait_until("the second run writes", || dir.number(SETTLED) > EMAILS as i64);
         spoil(&OpenOptions::new().write(true).open(dir.path("s.db")).unwrap()).unwrap();
-        told(run.wait_unchecked(), "The store is damaged").never_shows("is whole");
+        told(run.wait_unchecked(), "The store is damaged").never_shows("is intact");
     }
 }

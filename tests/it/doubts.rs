@@ -70,7 +70,9 @@ fn a_customer_lost_by_a_run_that_died_is_missing_whatever_runs_come_between() {
 fn it_is_missing_too_when_another_run_is_resumed_in_between() {
     let (dir, api) = serving(60);
     dir.write("other.csv", "email\np0002@x.io\np0001@x.io\n");
-    dir.alter("UPDATE emails SET looked_up_at = '2020' WHERE email = 'p0002@x.io'");
+    dir.alter(
+        "UPDATE _emails SET looked_up_at = '2020-01-01T00:00:00.000Z' WHERE email = 'p0002@x.io'",
+    );
     dir.sync_of(api.url(), ["other.csv", "--limit", "1"]).run().exits(4);
     api.remove_email("p0001@x.io");
     let run = dir.sync(api.url()).args(["--rate", "15/s", "--concurrency", "1"]).start();

@@ -112,10 +112,10 @@ fn a_clock_that_was_set_back_makes_no_interval_end_before_it_begins() {
     dir.sync(api.url()).run().exits(0);
     // As if the first run had been at a time that is still to come.
     dir.alter(
-        "UPDATE customers SET synced_at = '2999-01-01T00:00:00.000Z',
+        "UPDATE _customers SET synced_at = '2999-01-01T00:00:00.000Z',
              devices_listed_at = '2999-01-01T00:00:00.000Z', orders_listed_at = '2999-01-01T00:00:00.000Z';
-         UPDATE device_intervals SET assigned_at = '2999-01-01T00:00:00.000Z';
-         UPDATE order_intervals SET first_seen_at = '2999-01-01T00:00:00.000Z'",
+         UPDATE _device_intervals SET assigned_at = '2999-01-01T00:00:00.000Z';
+         UPDATE _order_intervals SET first_seen_at = '2999-01-01T00:00:00.000Z'",
     );
     api.has("a@x.io", with(customer("c1", "a@x.io"), json!({"devices": [], "orders": []})));
     dir.sync(api.url()).run().exits(0);

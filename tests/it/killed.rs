@@ -120,9 +120,7 @@ fn a_planner_killed_while_it_waits_for_a_pipe_leaves_no_lock() {
     let mut pipe = std::fs::File::options().write(true).open(dir.path("pipe.csv")).unwrap();
     pipe.write_all(b"email\na@x.io\n").unwrap();
     dir.emails(["a@x.io"]);
-    wait_until("the planner holds the store", || {
-        dir.number("SELECT count(*) FROM store_info") == 1
-    });
+    wait_until("the planner holds the store", || dir.number("SELECT count(*) FROM _store") == 1);
     dir.sync(api.url()).run().exits(75);
     assert!(run.kill());
     dir.sync(api.url()).run().exits(0);
@@ -155,7 +153,7 @@ fn a_run_that_died_before_its_end_is_ended_by_a_resume() {
     dir.emails(&all);
     dir.sync(api.url()).run().exits(0);
     api.remove_email("p0003@x.io");
-    let at_the_end = "CREATE TRIGGER no_end BEFORE DELETE ON plan_items
+    let at_the_end = "CREATE TRIGGER no_end BEFORE DELETE ON _plan_items
          BEGIN SELECT RAISE(ABORT, 'cut off'); END";
     dir.alter(at_the_end);
     dir.sync(api.url()).run().exits(1).stderr_has("cut off");
@@ -164,7 +162,7 @@ fn a_run_that_died_before_its_end_is_ended_by_a_resume() {
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
     dir.has_rows("SELECT customer_id FROM changes WHERE kind = 'missing'", ["cust_p0003@x.io"]);
     dir.has_rows("SELECT status FROM runs", ["complete", "complete"]);
-    dir.has_rows("SELECT count(*) FROM plan_items", ["0"]);
+    dir.has_rows("SELECT count(*) FROM _plan_items", ["0"]);
     dir.sync_of(api.url(), ["--resume"]).run().exits(0).stdout_has("Nothing to resume");
     assert_eq!(api.request_count(), 20);
 }

@@ -27,6 +27,7 @@ mod refused_key;
 mod rejects;
 mod reports;
 mod schedules;
+mod shell;
 mod signals;
 mod simulated;
 mod wrong_key;

@@ -23,7 +23,7 @@ fn new_emails_and_those_asked_longest_ago_take_turns() {
     dir.emails(["old3@x.io"]);
     dir.sync(api.url()).args(ONE).run().exits(0);
     dir.alter(
-        "UPDATE emails SET looked_up_at = '2020-01-0' || (4 - substr(email, 4, 1)) || 'T00:00:00.000Z'",
+        "UPDATE _emails SET looked_up_at = '2020-01-0' || (4 - substr(email, 4, 1)) || 'T00:00:00.000Z'",
     );
     api.requests();
     dir.emails(["new1@x.io", "old1@x.io", "new2@x.io", "old2@x.io", "old3@x.io", "new3@x.io"]);
@@ -77,9 +77,9 @@ fn fresh_answers_are_not_asked_for_again_but_failures_are() {
     dir.sync(api.url()).args(["--max-age", "1h"]).run().exits(3);
     assert_eq!(api.requested_emails(), ["bad@x.io"]);
     assert_eq!(dir.counts(), "rows 3, fresh 2, planned 1, rejected 1");
-    dir.alter("UPDATE emails SET answered_at = '2020-01-01T00:00:00.000Z' WHERE email = 'a@x.io'");
+    dir.alter("UPDATE _emails SET answered_at = '2020-01-01T00:00:00.000Z' WHERE email = 'a@x.io'");
     dir.alter(
-        "UPDATE emails SET answered_at = '2999-01-01T00:00:00.000Z' WHERE email = 'gone@x.io'",
+        "UPDATE _emails SET answered_at = '2999-01-01T00:00:00.000Z' WHERE email = 'gone@x.io'",
     );
     dir.sync(api.url()).args(["--max-age", "1h"]).run().exits(3);
     assert_eq!(dir.counts(), "rows 3, planned 3, found 1, not_found 1, rejected 1");

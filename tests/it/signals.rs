@@ -71,7 +71,7 @@ fn a_signal_while_planning_leaves_nothing() {
     let mut run = dir.sync_of(api.url(), ["-"]).stdin_open().start();
     let mut stdin = run.process.stdin.take().expect("standard input");
     stdin.write_all(b"email\na@x.io\nb@x.io\n").unwrap();
-    wait_until("the store is there", || dir.number("SELECT count(*) FROM store_info") == 1);
+    wait_until("the store is there", || dir.number("SELECT count(*) FROM _store") == 1);
     run.signal("TERM");
     let (took, ended) = timed(|| run.wait());
     ended.exits(143).stderr_has("stopped while it planned").stderr_has("Nothing was changed");

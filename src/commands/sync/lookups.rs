@@ -92,7 +92,7 @@ fn seed() -> u64 {
 
 /// Notes in the store that the run failed, as far as the store still takes it.
 pub(super) fn note_failure(store: &Connection, run_id: i64, reason: &str) {
-    let note = "UPDATE runs SET status = 'failed', stop_reason = ?2 WHERE id = ?1";
+    let note = "UPDATE _runs SET status = 'failed', stop_reason = ?2 WHERE id = ?1";
     if let Err(error) = store.execute(note, (run_id, reason)) {
         tracing::debug!("the failure could not be noted in the store: {error}");
     }

@@ -18,6 +18,7 @@ pub mod report;
 pub mod app;
 pub mod commands;
 pub mod display;
+pub mod percent;
 pub mod stop_switch;
 pub mod time;
 // A local API with made-up customers, for trials, tests and benchmarks.

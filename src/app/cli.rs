@@ -1,6 +1,8 @@
 //! What can be typed. What is meant by it stands in `settings`.
 
 use crate::domain::exit::Exit;
+use crate::percent;
+use crate::sandbox::{FaultShare, Outage, RetryAfter, When};
 use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -41,7 +43,14 @@ fn after_help() -> String {
 
 /// The command line. That options can stand in the environment is said once, not at each of them.
 pub fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env(true)))
+    let behavior = SandboxBehavior::augment_args(clap::Command::new(""));
+    let of_sandbox =
+        |arg: &clap::Arg| behavior.get_arguments().any(|it| it.get_id() == arg.get_id());
+    Cli::command()
+        .mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env(true)))
+        .mut_subcommand("sync", |sync| {
+            sync.mut_args(|arg| if of_sandbox(&arg) { arg.requires("sandbox") } else { arg })
+        })
 }
 
 /// What was typed; or the help, the version, or an error is printed and the process ends.
@@ -107,7 +116,7 @@ pub struct SyncArgs {
     #[command(flatten)]
     pub api: ApiArgs,
 
-    /// The built-in stand-in.
+    /// The built-in sandbox.
     #[command(flatten)]
     pub sandbox: SyncSandboxArgs,
 
@@ -246,7 +255,7 @@ pub struct ApiArgs {
     pub outage_wait: Option<Duration>,
 
     /// Stop when more of the finished emails failed or were rejected [default: 50%]
-    #[arg(long, value_name = "P%", value_parser = percent, env = "TELEMETRON_FAIL_ABOVE")]
+    #[arg(long, value_name = "P%", value_parser = percent::parse, env = "TELEMETRON_FAIL_ABOVE")]
     pub fail_above: Option<f64>,
 }
 
@@ -355,57 +364,85 @@ pub struct RunsArgs {
     pub store: StoreArgs,
 }
 
-/// `sync` against the built-in stand-in.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Trying it out")]
+#[command(next_help_heading = "Sandbox")]
 pub struct SyncSandboxArgs {
-    /// Ask the built-in stand-in instead of the API, for this run
+    /// Look the emails up in a built-in local API with made-up customers, for this run
     #[arg(long)]
     pub sandbox: bool,
 
-    /// How the stand-in behaves.
     #[command(flatten)]
-    pub behaviour: SandboxBehaviour,
+    pub behavior: SandboxBehavior,
 }
 
-/// How the stand-in behaves.
+/// The options that `sync --sandbox` and `sandbox` share.
 #[derive(Debug, Args)]
-pub struct SandboxBehaviour {
-    /// The sandbox's least time until an answer [default: 20ms]
+pub struct SandboxBehavior {
+    /// The shortest time until the sandbox answers [default: 20ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub latency: Option<Duration>,
 
-    /// By how much the sandbox's answers can come later than that [default: 20ms]
+    /// How much longer than that an answer of the sandbox can take [default: 20ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub jitter: Option<Duration>,
 
-    /// The share of requests that fail in the sandbox, until the third attempt
-    #[arg(long, value_name = "P%", value_parser = percent)]
+    /// The share of requests that fail with 500, 503 or a reset, up to an email's third attempt
+    #[arg(long, value_name = "P%", value_parser = percent::parse)]
     pub fail_rate: Option<f64>,
 
-    /// Requests a second that the sandbox lets through; it answers 429 beyond
+    /// The share of requests that get a fault, such as 503=5%, up to an email's third attempt;
+    /// repeatable. FAULT is a status from 300 to 599, one with -retry-after (429-retry-after), or
+    /// missing-route (404 from a gateway), timeout, reset, reset-midway, truncated, slow, not-json,
+    /// null, cut-json, wrong-types, huge, deep, gzip-bomb
+    #[arg(long, value_name = "FAULT=P%")]
+    pub fault: Vec<FaultShare>,
+
+    /// The share of emails that get a fault at every attempt, such as 403=2%; repeatable
+    #[arg(long, value_name = "FAULT=P%")]
+    pub permanent_fault: Vec<FaultShare>,
+
+    /// Close the port for a time: 30s+10s begins 30 seconds after the first request and lasts 10
+    /// seconds, 200+10s begins with the 200th request; repeatable
+    #[arg(long, value_name = "BEGIN+TIME")]
+    pub outage: Vec<Outage>,
+
+    /// Refuse every key from then on: a time after the first request, or the number of a request
+    #[arg(long, value_name = "WHEN")]
+    pub revoke_key: Option<When>,
+
+    /// Accept only the key with "-rotated" added to it from then on
+    #[arg(long, value_name = "WHEN")]
+    pub rotate_key: Option<When>,
+
+    /// How many requests a key may send; the sandbox answers further ones with 429
     #[arg(long, value_name = "N/s", value_parser = rate)]
     pub rate_limit: Option<f64>,
+
+    /// The Retry-After header of 429 and of -retry-after faults: a time or "none" [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub retry_after: Option<RetryAfter>,
 
     /// Another seed makes other customers in the sandbox [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// How often the sandbox's customers have changed since the beginning [default: 0]
+    /// How often the sandbox's customers have changed; one in twenty changes each time [default: 0]
     #[arg(long, value_name = "N")]
     pub revision: Option<u32>,
 }
 
-/// What `sandbox` takes.
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
     /// The loopback address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// How it behaves.
+    /// How many organizations there are, each with its own key and customers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub organizations: u32,
+
     #[command(flatten)]
-    pub behaviour: SandboxBehaviour,
+    pub behavior: SandboxBehavior,
 }
 
 /// What `completions` takes.
@@ -456,15 +493,6 @@ fn rate(text: &str) -> Result<f64, String> {
     if rate.is_finite() && rate >= 0.001 { Ok(rate) } else { Err(help()) }
 }
 
-/// `50%` as 0.5.
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.trim().trim_end_matches('%').trim_end();
-    match number.parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err("give a percentage from 0% to 100%".to_owned()),
-    }
-}
-
 /// One ASCII character, or its name where a shell makes it hard to type.
 fn delimiter(text: &str) -> Result<u8, String> {
     match (text, text.as_bytes()) {
@@ -487,16 +515,11 @@ mod tests {
     fn values_carry_their_units() {
         assert_eq!(rate("10/s"), Ok(10.0));
         assert_eq!(rate("600/m"), Ok(10.0));
-        assert_eq!(percent("12.5%"), Ok(0.125));
-        assert_eq!(percent("7"), Ok(0.07));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert_eq!(delimiter("tab"), Ok(b'\t'));
         for bad in ["", "10", "10/h", "0/s", "-1/s", "NaN/s", "inf/s", "/s"] {
             assert!(rate(bad).is_err(), "{bad}");
-        }
-        for bad in ["", "101%", "-1%", "NaN", "half"] {
-            assert!(percent(bad).is_err(), "{bad}");
         }
         for bad in ["", "5", "-5s", "soon", "101y", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");

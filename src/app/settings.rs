@@ -4,11 +4,11 @@ use crate::api::client::{ApiSettings, DEFAULT_URL, base_url};
 use crate::api::key::{KeyError, KeySource};
 use crate::app::cli::{
     ApiArgs, LogFormat, OutputArgs, PlanArgs, ProgressChoice, RunChoice, SandboxArgs,
-    SandboxBehaviour, SourceArgs, StoreArgs, SyncArgs,
+    SandboxBehavior, SourceArgs, StoreArgs, SyncArgs,
 };
 use crate::lookup::settings::{Adapting, LookupSettings};
 use crate::report::Format;
-use crate::sandbox::SandboxSettings;
+use crate::sandbox::{FaultPlan, KeyChanges, SandboxSettings};
 use crate::source::{self, Location, SourceError, SourceSettings};
 use crate::store::finish::Missing;
 use std::path::{Path, PathBuf};
@@ -206,7 +206,7 @@ impl SyncSettings {
         let api = match (args.dry_run, sandbox) {
             (true, _) => Api::Nobody,
             (false, true) => Api::Sandbox {
-                sandbox: behaviour(SandboxSettings::default(), &args.sandbox.behaviour),
+                sandbox: behavior(SandboxSettings::default(), &args.sandbox.behavior),
                 connect_timeout: args.api.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
                 timeout: args.api.timeout.unwrap_or(TIMEOUT),
             },
@@ -240,18 +240,30 @@ pub fn read_store_path(args: &StoreArgs) -> PathBuf {
     store_path(args, STORE)
 }
 
-/// The sandbox that is meant by `args`.
+/// The settings of a sandbox that runs by itself.
 pub fn sandbox(args: &SandboxArgs) -> SandboxSettings {
-    let base = SandboxSettings { listen: args.listen, ..SandboxSettings::default() };
-    behaviour(base, &args.behaviour)
+    let base = SandboxSettings {
+        listen: args.listen,
+        organizations: args.organizations,
+        ..SandboxSettings::default()
+    };
+    behavior(base, &args.behavior)
 }
 
-fn behaviour(base: SandboxSettings, args: &SandboxBehaviour) -> SandboxSettings {
+fn behavior(base: SandboxSettings, args: &SandboxBehavior) -> SandboxSettings {
     SandboxSettings {
         latency: args.latency.unwrap_or(base.latency),
         jitter: args.jitter.unwrap_or(base.jitter),
         fail_rate: args.fail_rate.unwrap_or(base.fail_rate),
+        faults: FaultPlan {
+            shares: args.fault.clone(),
+            permanent: args.permanent_fault.clone(),
+            ..base.faults
+        },
+        outages: args.outage.clone(),
+        key_changes: KeyChanges { revoked: args.revoke_key, rotated: args.rotate_key },
         rate_limit: args.rate_limit.or(base.rate_limit),
+        retry_after: args.retry_after.unwrap_or(base.retry_after),
         seed: args.seed.unwrap_or(base.seed),
         revision: args.revision.unwrap_or(base.revision),
         ..base

@@ -1,6 +1,4 @@
 //! What happens to a customer from one revision to the next.
-//!
-//! Pure: no clock, no I/O.
 
 use super::hash::{below, mix, unit};
 
@@ -14,7 +12,6 @@ pub(super) const LAST_REVISION: u32 = 10_000;
 /// Tells the hashes of changes from those of what a customer has at first.
 const CHANGES: u64 = 0x6368_616e_6765;
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     DeviceAdded,
@@ -27,16 +24,26 @@ pub(super) enum Change {
     Gone,
     /// It has another address from now on, and is not found under the old one.
     Moved,
-    /// The email leads to another customer from now on.
+    /// The email resolves to another customer from now on.
     Replaced,
 }
 
-/// All changes of the customer with the hash `root` up to `revision`: when, what, and a hash for
-/// its details.
-pub(super) fn up_to(revision: u32, root: u64) -> impl Iterator<Item = (u32, Change, u64)> {
-    (1..=revision.min(LAST_REVISION)).filter_map(move |at| {
-        let draw = mix(root ^ CHANGES, u64::from(at));
-        (unit(draw) < CHANGING).then(|| (at, kind(mix(draw, 1)), mix(draw, 2)))
+/// A change and its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// The first revision after it.
+    pub(super) revision: u32,
+    pub(super) change: Change,
+    /// A hash that chooses the details.
+    pub(super) draw: u64,
+}
+
+/// All changes of the customer with the hash `root` up to `revision`.
+pub(super) fn up_to(revision: u32, root: u64) -> impl Iterator<Item = Event> {
+    (1..=revision.min(LAST_REVISION)).filter_map(move |revision| {
+        let draw = mix(root ^ CHANGES, u64::from(revision));
+        let event = || Event { revision, change: kind(mix(draw, 1)), draw: mix(draw, 2) };
+        (unit(draw) < CHANGING).then(event)
     })
 }
 
@@ -62,7 +69,7 @@ mod tests {
     fn every_kind_happens_and_one_in_twenty_changes() {
         let mut kinds = Vec::new();
         for root in 0..20_000 {
-            kinds.extend(up_to(1, mix(root, 0)).map(|(_, change, _)| change));
+            kinds.extend(up_to(1, mix(root, 0)).map(|event| event.change));
         }
         assert!((950..1050).contains(&kinds.len()), "{}", kinds.len());
         kinds.sort_unstable_by_key(|kind| *kind as u8);

@@ -1,35 +1,37 @@
-//! What goes wrong, for which email and at which attempt.
-//!
-//! Pure: no clock, no I/O.
+//! Which answers go wrong, and in which way.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use super::hash::{mix, text, unit};
+use crate::percent::{self, InvalidPercent};
 
-/// The last attempt of an email at which faults are drawn, unless told another: less than the
-/// attempts that a client makes, so that every email gets its answer in the end.
+/// The last attempt of an email at which [`FaultPlan::shares`] apply: fewer than the attempts that a
+/// client makes, so that every email gets its answer in the end.
 pub const FAULTS_UNTIL_ATTEMPT: u32 = 3;
 
-/// Tells the hashes of faults from those of customers.
+/// Distinguishes the hashes of faults from those of customers.
 const FAULTS: u64 = 0x6661_756c_7473;
+
+/// Distinguishes the hashes of permanent faults from those of others.
+const PERMANENT: u64 = 0x7065_726d;
+
+/// The end of the name of a status that comes with Retry-After.
+const RETRY_AFTER: &str = "-retry-after";
 
 /// One way in which an answer can be bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// 500, as the API documents it.
-    ServerError,
-    /// 502 with a page of a proxy.
-    BadGateway,
-    /// 503 with a page of a proxy.
-    Unavailable,
+    /// A status from 300 to 599: 400, 401, 429 and 500 as the API writes errors, 301 to 308 with the
+    /// address of another host, any other with a page such as a proxy, a firewall or a web server
+    /// sends.
+    Status(u16),
     /// The same with Retry-After.
-    UnavailableRetryAfter,
-    /// 429 with Retry-After.
-    TooMany,
+    StatusRetryAfter(u16),
+    /// 404 in the form in which a gateway or a web framework says that there is no such route.
+    MissingRoute,
     /// No answer, while the connection stays open.
-    Hang,
+    Timeout,
     /// The connection is reset before the answer.
     Reset,
     /// The connection is reset in the middle of the body.
@@ -39,10 +41,10 @@ pub enum Fault {
     /// The body comes in small pieces over two seconds.
     Slow,
     /// 200 with a page.
-    Html,
+    NotJson,
     /// 200 with `null`.
     Null,
-    /// 200 with the first half of a JSON text, as if it were whole.
+    /// 200 with the first half of a JSON text, as if it were complete.
     CutJson,
     /// 200 with a customer whose fields have the wrong types.
     WrongTypes,
@@ -52,101 +54,95 @@ pub enum Fault {
     Deep,
     /// 200 with a small gzip body that inflates to more than 8 MiB.
     GzipBomb,
-    /// 302 to another host.
-    Found,
-    /// 307 to another host, where a client would send key and body again.
-    TemporaryRedirect,
-    /// 404 with a page, as when a route is lost.
-    LostRoute,
 }
 
 impl Fault {
-    /// Every fault, in the order of the documentation.
-    pub const ALL: [Self; 20] = [
-        Self::ServerError,
-        Self::BadGateway,
-        Self::Unavailable,
-        Self::UnavailableRetryAfter,
-        Self::TooMany,
-        Self::Hang,
+    /// Every fault that is not a status.
+    pub const NAMED: [Self; 13] = [
+        Self::MissingRoute,
+        Self::Timeout,
         Self::Reset,
         Self::ResetMidway,
         Self::Truncated,
         Self::Slow,
-        Self::Html,
+        Self::NotJson,
         Self::Null,
         Self::CutJson,
         Self::WrongTypes,
         Self::Huge,
         Self::Deep,
         Self::GzipBomb,
-        Self::Found,
-        Self::TemporaryRedirect,
-        Self::LostRoute,
     ];
 
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::ServerError => "500",
-            Self::BadGateway => "502",
-            Self::Unavailable => "503",
-            Self::UnavailableRetryAfter => "503-retry-after",
-            Self::TooMany => "429",
-            Self::Hang => "hang",
+            Self::Status(_) | Self::StatusRetryAfter(_) => "status",
+            Self::MissingRoute => "missing-route",
+            Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::ResetMidway => "reset-midway",
             Self::Truncated => "truncated",
             Self::Slow => "slow",
-            Self::Html => "html",
+            Self::NotJson => "not-json",
             Self::Null => "null",
             Self::CutJson => "cut-json",
             Self::WrongTypes => "wrong-types",
             Self::Huge => "huge",
             Self::Deep => "deep",
             Self::GzipBomb => "gzip-bomb",
-            Self::Found => "302",
-            Self::TemporaryRedirect => "307",
-            Self::LostRoute => "404-html",
         }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            Self::Status(status) => write!(f, "{status}"),
+            Self::StatusRetryAfter(status) => write!(f, "{status}{RETRY_AFTER}"),
+            named => f.write_str(named.name()),
+        }
     }
 }
 
-/// Why a text names no fault or no share.
+/// Why a text is not a fault and its share.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFault {
-    /// No fault has this name.
-    #[error("no fault is named {0:?}: there are {names}", names = Fault::ALL.map(Fault::name).join(", "))]
+    #[error(
+        "there is no fault {0:?}; give a status from 300 to 599 (with {RETRY_AFTER} if that header \
+         is to come with it) or one of {names}",
+        names = Fault::NAMED.map(Fault::name).join(", ")
+    )]
     Name(String),
-    /// Not `FAULT=SHARE`.
-    #[error("{0:?} is not of the form FAULT=SHARE, as in 500=5%")]
-    Form(String),
-    /// The share is no number from 0 to 1, nor from 0% to 100%.
-    #[error("{0:?} is no share: it goes from 0% to 100%, or from 0 to 1")]
-    Share(String),
+    #[error("give a fault and its share, such as 503=5%")]
+    Form,
+    #[error(transparent)]
+    Share(#[from] InvalidPercent),
 }
 
 impl FromStr for Fault {
     type Err = InvalidFault;
 
     fn from_str(text: &str) -> Result<Self, InvalidFault> {
-        let named = Self::ALL.into_iter().find(|fault| fault.name() == text);
-        named.ok_or_else(|| InvalidFault::Name(text.into()))
+        let unknown = || InvalidFault::Name(text.into());
+        if let Some(fault) = Self::NAMED.into_iter().find(|fault| fault.name() == text) {
+            return Ok(fault);
+        }
+        let status = |digits: &str| {
+            let status = digits.parse().ok().filter(|status| (300..600).contains(status));
+            status.ok_or_else(unknown)
+        };
+        match text.strip_suffix(RETRY_AFTER) {
+            Some(digits) => status(digits).map(Self::StatusRetryAfter),
+            None => status(text).map(Self::Status),
+        }
     }
 }
 
-/// The share of answers that a fault spoils. As text: `500=5%` or `500=0.05`.
+/// A fault and how often it happens, as in `503=5%`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FaultShare {
-    /// What goes wrong.
     pub fault: Fault,
-    /// How often, from 0 to 1.
+    /// From 0 to 1.
     pub share: f64,
 }
 
@@ -154,93 +150,62 @@ impl FromStr for FaultShare {
     type Err = InvalidFault;
 
     fn from_str(text: &str) -> Result<Self, InvalidFault> {
-        let (fault, share) = text.split_once('=').ok_or(InvalidFault::Form(text.into()))?;
-        Ok(Self { fault: fault.parse()?, share: parse_share(share)? })
+        let (fault, share) = text.split_once('=').ok_or(InvalidFault::Form)?;
+        Ok(Self { fault: fault.parse()?, share: percent::parse(share)? })
     }
 }
 
-impl fmt::Display for FaultShare {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.fault, self.share)
-    }
-}
-
-/// A share as `5%` or `0.05`.
-///
-/// # Errors
-/// It is no number, or not from 0 to 1.
-pub fn parse_share(text: &str) -> Result<f64, InvalidFault> {
-    let parsed = match text.strip_suffix('%') {
-        Some(percent) => percent.trim_end().parse().map(|percent: f64| percent / 100.0),
-        None => text.parse(),
-    };
-    let share = parsed.ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| InvalidFault::Share(text.into()))
-}
-
-/// A time in which the port is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outage {
-    /// The request that meets it first, counted from 1.
-    pub from_request: u64,
-    /// How long it lasts.
-    pub length: Duration,
-}
-
-/// All that goes wrong.
+/// Everything that goes wrong with single answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultPlan {
-    /// How often which fault is drawn. The shares add up to 1 at most.
+    /// Faults of single answers: each attempt of an email draws anew.
     pub shares: Vec<FaultShare>,
-    /// The last attempt of an email at which faults are drawn.
+    /// The last attempt of an email at which they apply.
     pub until_attempt: u32,
-    /// The request from which on the key is refused, counted from 1.
-    pub key_refused_from: Option<u64>,
-    /// A time in which nothing answers.
-    pub outage: Option<Outage>,
+    /// Faults of single emails: at every attempt.
+    pub permanent: Vec<FaultShare>,
 }
 
 impl Default for FaultPlan {
     /// Nothing goes wrong.
     fn default() -> Self {
-        Self {
-            shares: Vec::new(),
-            until_attempt: FAULTS_UNTIL_ATTEMPT,
-            key_refused_from: None,
-            outage: None,
-        }
+        Self { shares: Vec::new(), until_attempt: FAULTS_UNTIL_ATTEMPT, permanent: Vec::new() }
     }
 }
 
 impl FaultPlan {
-    /// Adds the mixture that a `rate` of failed answers means: a third each of status 500,
+    /// Adds a mixture of which `share` of the answers get something: a third each of status 500,
     /// status 503 and resets.
-    pub(super) fn add_mixture(&mut self, rate: f64) {
-        if rate > 0.0 {
-            let faults = [Fault::ServerError, Fault::Unavailable, Fault::Reset];
-            self.shares.extend(faults.map(|fault| FaultShare { fault, share: rate / 3.0 }));
+    pub(super) fn add_mixture(&mut self, share: f64) {
+        if share > 0.0 {
+            let faults = [Fault::Status(500), Fault::Status(503), Fault::Reset];
+            self.shares.extend(faults.map(|fault| FaultShare { fault, share: share / 3.0 }));
         }
     }
 
-    /// The sum of all shares.
-    pub(super) fn total(&self) -> f64 {
-        self.shares.iter().map(|one| one.share).sum()
-    }
-
-    /// The fault that this attempt of this email meets: always the same for the same seed.
+    /// The fault that this attempt of this email gets: always the same for the same seed.
     pub(super) fn draw(&self, seed: u64, email: &str, attempt: u32) -> Option<Fault> {
-        if self.shares.is_empty() || attempt > self.until_attempt {
-            return None;
-        }
-        let mut left = unit(mix(text(seed ^ FAULTS, email), u64::from(attempt)));
-        for one in &self.shares {
-            if left < one.share {
-                return Some(one.fault);
-            }
-            left -= one.share;
-        }
-        None
+        let email = |kind| text(seed ^ kind, email);
+        let permanent = choose(&self.permanent, || email(FAULTS ^ PERMANENT));
+        permanent.or_else(|| {
+            let shares = if attempt <= self.until_attempt { &self.shares[..] } else { &[] };
+            choose(shares, || mix(email(FAULTS), u64::from(attempt)))
+        })
     }
+}
+
+fn choose(shares: &[FaultShare], hash: impl FnOnce() -> u64) -> Option<Fault> {
+    if shares.is_empty() {
+        return None;
+    }
+    let mut left = unit(hash());
+    for one in shares {
+        if left < one.share {
+            return Some(one.fault);
+        }
+        left -= one.share;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -261,37 +226,35 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_a_name_of_its_own_and_is_found_by_it() {
-        for fault in Fault::ALL {
+    fn each_fault_is_found_by_its_own_name() {
+        let statuses = [Fault::Status(429), Fault::StatusRetryAfter(503)];
+        for fault in Fault::NAMED.into_iter().chain(statuses) {
             assert_eq!(fault.to_string().parse(), Ok(fault));
         }
     }
 
     #[test]
-    fn shares_read_as_percent_or_number() {
-        let share = FaultShare { fault: Fault::Reset, share: 0.05 };
-        assert_eq!("reset=5%".parse(), Ok(share));
-        assert_eq!("reset=0.05".parse(), Ok(share));
-        assert_eq!(share.to_string().parse(), Ok(share));
-        assert_eq!(parse_share("100%"), Ok(1.0));
-        for wrong in ["101%", "-1%", "1.5", "NaN", "", "%", "x"] {
-            assert_eq!(parse_share(wrong), Err(InvalidFault::Share(wrong.into())));
+    fn a_fault_and_its_share_are_read_together() {
+        let share = FaultShare { fault: Fault::StatusRetryAfter(429), share: 0.05 };
+        assert_eq!("429-retry-after=5%".parse(), Ok(share));
+        for (wrong, told) in [
+            ("reset", "such as 503=5%"),
+            ("reset=5", "with its sign"),
+            ("reset=101%", "from 0% to 100%"),
+            ("200=5%", "there is no fault \"200\"; give a status from 300 to 599"),
+            ("600=5%", "there is no fault \"600\""),
+            ("hang=5%", "one of missing-route, timeout, reset,"),
+            ("reset-retry-after=5%", "there is no fault \"reset-retry-after\""),
+        ] {
+            let error = wrong.parse::<FaultShare>().unwrap_err().to_string();
+            assert!(error.contains(told), "{wrong}: {error}");
         }
-        assert_eq!("reset".parse::<FaultShare>(), Err(InvalidFault::Form("reset".into())));
     }
 
     #[test]
-    fn a_wrong_name_is_told_the_right_ones() {
-        let error = "501=5%".parse::<FaultShare>().unwrap_err();
-        assert!(
-            error.to_string().starts_with("no fault is named \"501\": there are 500, 502, 503")
-        );
-    }
-
-    #[test]
-    fn draws_each_fault_as_often_as_asked() {
+    fn draws_each_fault_as_often_as_requested() {
         let drawn = drawn(&plan(&["500=5%", "reset=10%"]), 1);
-        assert!((450..550).contains(&count(&drawn, Fault::ServerError)));
+        assert!((450..550).contains(&count(&drawn, Fault::Status(500))));
         assert!((930..1070).contains(&count(&drawn, Fault::Reset)));
         assert!((8400..8600).contains(&drawn.iter().filter(|one| one.is_none()).count()));
     }
@@ -310,10 +273,22 @@ mod tests {
     }
 
     #[test]
-    fn faults_end_after_the_last_attempt_that_may_meet_one() {
+    fn faults_of_answers_end_after_some_attempts() {
         let plan = plan(&["500=100%"]);
-        assert_eq!(plan.draw(0, "a@b", FAULTS_UNTIL_ATTEMPT), Some(Fault::ServerError));
+        assert_eq!(plan.draw(0, "a@b", FAULTS_UNTIL_ATTEMPT), Some(Fault::Status(500)));
         assert_eq!(plan.draw(0, "a@b", FAULTS_UNTIL_ATTEMPT + 1), None);
+    }
+
+    #[test]
+    fn a_permanent_fault_belongs_to_an_email_and_never_ends() {
+        let permanent = vec!["403=10%".parse().unwrap()];
+        let plan = FaultPlan { permanent, ..plan(&["reset=20%"]) };
+        let (first, last) = (drawn(&plan, 1), drawn(&plan, 1000));
+        assert!((930..1070).contains(&count(&last, Fault::Status(403))));
+        assert!((1700..1900).contains(&count(&first, Fault::Reset)));
+        for (first, last) in first.iter().zip(&last) {
+            assert_eq!(*first == Some(Fault::Status(403)), last.is_some());
+        }
     }
 
     #[test]
@@ -321,7 +296,7 @@ mod tests {
         let mut plan = FaultPlan::default();
         plan.add_mixture(0.3);
         let drawn = [1, 2, 3].map(|attempt| drawn(&plan, attempt)).concat();
-        for fault in [Fault::ServerError, Fault::Unavailable, Fault::Reset] {
+        for fault in [Fault::Status(500), Fault::Status(503), Fault::Reset] {
             let count = count(&drawn, fault);
             assert!((2850..3150).contains(&count), "{fault}: {count}");
         }

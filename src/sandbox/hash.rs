@@ -1,6 +1,4 @@
 //! Hashing that gives the same numbers in every process and on every machine.
-//!
-//! Pure: no clock, no I/O.
 
 /// FNV-1a over the bytes of `text`, then mixed, so that every bit depends on every byte.
 /// ASCII letters count as lower case.

@@ -1,6 +1,4 @@
 //! How many requests a second are let through: a token bucket.
-//!
-//! Pure: no clock, no I/O.
 
 use std::time::Duration;
 

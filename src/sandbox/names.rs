@@ -1,6 +1,4 @@
 //! The words that made-up customers are made of.
-//!
-//! Pure: no clock, no I/O.
 
 pub(super) const FIRST: [&str; 24] = [
     "Ada", "Amir", "Björn", "Carla", "Chloé", "Dmitri", "Elena", "Fatima", "George", "Hannah",
@@ -54,20 +52,27 @@ pub(super) const STREETS: [&str; 16] = [
     "Highland Ave",
 ];
 
-/// Cities with their state and the first three digits of their ZIP codes.
-pub(super) const CITIES: [(&str, &str, &str); 12] = [
-    ("Springfield", "IL", "627"),
-    ("Portland", "OR", "972"),
-    ("Austin", "TX", "787"),
-    ("Madison", "WI", "537"),
-    ("Boulder", "CO", "803"),
-    ("Savannah", "GA", "314"),
-    ("Ithaca", "NY", "148"),
-    ("Tucson", "AZ", "857"),
-    ("Duluth", "MN", "558"),
-    ("Asheville", "NC", "288"),
-    ("Burlington", "VT", "054"),
-    ("Spokane", "WA", "992"),
+#[derive(Clone, Copy)]
+pub(super) struct City {
+    pub(super) name: &'static str,
+    pub(super) state: &'static str,
+    /// The first three digits of its ZIP codes.
+    pub(super) zip: &'static str,
+}
+
+pub(super) const CITIES: [City; 12] = [
+    City { name: "Springfield", state: "IL", zip: "627" },
+    City { name: "Portland", state: "OR", zip: "972" },
+    City { name: "Austin", state: "TX", zip: "787" },
+    City { name: "Madison", state: "WI", zip: "537" },
+    City { name: "Boulder", state: "CO", zip: "803" },
+    City { name: "Savannah", state: "GA", zip: "314" },
+    City { name: "Ithaca", state: "NY", zip: "148" },
+    City { name: "Tucson", state: "AZ", zip: "857" },
+    City { name: "Duluth", state: "MN", zip: "558" },
+    City { name: "Asheville", state: "NC", zip: "288" },
+    City { name: "Burlington", state: "VT", zip: "054" },
+    City { name: "Spokane", state: "WA", zip: "992" },
 ];
 
 /// Area codes. The numbers 555-0100 to 555-0199 behind each are reserved for fiction.

@@ -1,6 +1,4 @@
-//! What a request asks and what goes back, as values.
-//!
-//! Pure: no clock, no I/O.
+//! A request and its reply, as values.
 
 use std::time::Duration;
 
@@ -14,39 +12,36 @@ pub struct Request<'a> {
     pub number: u64,
     /// When it came in, counted from the start of the server.
     pub at: Duration,
-    /// The HTTP method.
     pub method: &'a str,
     /// The path, without the query.
     pub path: &'a str,
     /// The `x-api-key` header.
     pub key: Option<&'a str>,
-    /// The body as it came in.
     pub body: &'a [u8],
-    /// The email that the body asks for. None if there is no text under that name, or if the body
-    /// is no JSON object.
+    /// The email in the body. None if there is no text under that name, or if the body is not a
+    /// JSON object.
     pub email: Option<&'a str>,
-    /// How often this email was asked for, this time included: 1 at first. Always 1 for an answer
-    /// that does not count ([`Answer::counts_attempts`]).
+    /// How many requests for this email have come in, this one included. Always 1 for a handler
+    /// that does not count them ([`Handler::counts_attempts`]).
     pub attempt: u32,
 }
 
-/// Something that answers requests.
-pub trait Answer: Send + Sync + 'static {
-    /// The answer to one request. It runs on the server's thread, so it must not wait: a delay is
-    /// a part of the reply.
-    fn answer(&self, request: &Request<'_>) -> Reply;
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Runs on the server's thread, so it must not wait: a delay is a part of the reply.
+    fn respond(&self, request: &Request<'_>) -> Reply;
 
-    /// Whether [`Request::attempt`] is counted. This costs memory for every email asked.
+    /// Whether [`Request::attempt`] is counted, which costs memory for every email.
     fn counts_attempts(&self) -> bool {
         true
     }
 }
 
-impl<F> Answer for F
+impl<F> Handler for F
 where
     F: Fn(&Request<'_>) -> Reply + Send + Sync + 'static,
 {
-    fn answer(&self, request: &Request<'_>) -> Reply {
+    fn respond(&self, request: &Request<'_>) -> Reply {
         self(request)
     }
 }
@@ -54,7 +49,7 @@ where
 /// How a reply goes over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// As it should.
+    /// In full, at once.
     Whole,
     /// Never; the connection stays open until the client gives up.
     Never,
@@ -66,7 +61,6 @@ pub enum Delivery {
     Truncated,
     /// The body in this many pieces, with a pause before each but the first.
     Slowly {
-        /// How many pieces.
         pieces: u32,
         /// The time between two of them.
         pause: Duration,
@@ -75,7 +69,6 @@ pub enum Delivery {
     Outage(Duration),
 }
 
-/// What goes back.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub(super) status: u16,
@@ -104,7 +97,7 @@ impl Reply {
         Self::new(status, "application/json", body)
     }
 
-    /// `{"error": text}`, as the API words its refusals.
+    /// `{"error": text}`, as the API words its errors.
     pub fn error(status: u16, text: &str) -> Self {
         Self::json(status, serde_json::json!({ "error": text }).to_string())
     }

@@ -1,7 +1,7 @@
-//! An HTTP server on loopback in front of an [`Answer`].
+//! An HTTP server on loopback in front of a [`Handler`].
 //!
-//! It owns its thread and its runtime, so that a program or a test without one can use it, and it
-//! knows nothing of the API but where the email stands in a body.
+//! It owns its thread and its runtime, so that a program or a test without one can use it. Of the
+//! API it knows only where the email is in a body.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,13 +22,13 @@ use hyper::{Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::time::Instant;
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use tokio::task::JoinSet;
 
 use super::body::{Cut, ReplyBody};
 use super::port::Port;
-use super::reply::{Answer, Delivery, Reply, Request};
+use super::reply::{Delivery, Handler, Reply, Request};
 use super::wire::Wire;
 use super::{hash, rules};
 
@@ -47,14 +47,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Binds `listen` and serves `answer` with `threads` threads.
-    pub(super) fn start(
-        listen: SocketAddr,
-        threads: usize,
-        answer: impl Answer,
-    ) -> io::Result<Self> {
+    pub(super) fn start(listen: SocketAddr, handler: impl Handler) -> io::Result<Self> {
         if !listen.ip().is_loopback() {
-            let text = format!("the sandbox listens on loopback alone, which {listen} is not");
+            let text =
+                format!("{listen} is not a loopback address; give one such as 127.0.0.1:8080");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let requests = Arc::new(AtomicU64::new(0));
@@ -62,7 +58,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = mpsc::channel();
         let thread = std::thread::Builder::new().name("sandbox".into()).spawn(move || {
-            let runtime = match runtime(threads) {
+            let runtime = match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(ready.send(Err(error))),
             };
@@ -74,7 +70,7 @@ impl Server {
                 drop(ready.send(Ok(port.address)));
                 tokio::select! {
                     _ = stopped => {}
-                    () = serve(port, Arc::new(answer), counter) => {}
+                    () = serve(port, Arc::new(handler), counter) => {}
                 }
             });
         })?;
@@ -82,12 +78,10 @@ impl Server {
         Ok(Self { address, requests, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many requests came in so far.
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -112,20 +106,12 @@ impl Drop for Server {
     }
 }
 
-/// One thread needs no queue that others can steal from.
-fn runtime(threads: usize) -> io::Result<Runtime> {
-    if threads <= 1 {
-        return Builder::new_current_thread().enable_all().build();
-    }
-    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
-}
-
 /// Accepts connections until an outage cuts them all, and again after it.
-async fn serve(mut port: Port, answer: Arc<dyn Answer>, requests: Arc<AtomicU64>) {
+async fn serve(mut port: Port, handler: Arc<dyn Handler>, requests: Arc<AtomicU64>) {
     let (outage, mut outages) = tokio::sync::mpsc::unbounded_channel();
-    let attempts = answer.counts_attempts().then(Mutex::default);
+    let attempts = handler.counts_attempts().then(Mutex::default);
     let state = Arc::new(ServerState {
-        answer,
+        handler,
         attempts,
         requests,
         outage,
@@ -142,14 +128,16 @@ async fn serve(mut port: Port, answer: Arc<dyn Answer>, requests: Arc<AtomicU64>
             Some(length) = outages.recv() => {
                 port = match run_outage(port, &mut connections, length).await {
                     Ok(port) => port,
-                    Err(error) => return tracing::error!("the sandbox has lost its port: {error}"),
+                    Err(error) => return tracing::error!("The sandbox has lost its port: {error}."),
                 };
+                // Requests that came in at the same time asked for the same outage.
+                while outages.try_recv().is_ok() {}
             }
         }
     }
 }
 
-/// Sits out an outage. The port closes first, so that no client whose connection is cut gets in
+/// Closes the port for a time. It closes first, so that no client whose connection is cut gets in
 /// again.
 async fn run_outage(
     port: Port,
@@ -164,8 +152,8 @@ async fn run_outage(
 
 /// What all connections share.
 struct ServerState {
-    answer: Arc<dyn Answer>,
-    /// How often each email was asked for, by its hash.
+    handler: Arc<dyn Handler>,
+    /// How many requests came in for each email, by its hash.
     attempts: Option<Mutex<HashMap<u64, u32>>>,
     requests: Arc<AtomicU64>,
     outage: UnboundedSender<Duration>,
@@ -211,7 +199,7 @@ impl ServerState {
                     email: email.as_deref(),
                     attempt: self.count(email.as_deref()),
                 };
-                self.answer.answer(&request)
+                self.handler.respond(&request)
             }
         };
         if !reply.delay.is_zero() {

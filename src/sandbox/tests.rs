@@ -26,7 +26,7 @@ fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
-fn asks(sandbox: &Sandbox, email: &str) -> RequestBuilder {
+fn ask(sandbox: &Sandbox, email: &str) -> RequestBuilder {
     client()
         .post(sandbox.url() + QUERY)
         .header("x-api-key", SANDBOX_KEY)
@@ -41,13 +41,13 @@ async fn seen(request: RequestBuilder) -> (u16, String) {
 #[tokio::test]
 async fn answers_by_the_rules() {
     let sandbox = start(quick()).unwrap();
-    let (status, body) = seen(asks(&sandbox, "known.doe@x.io")).await;
+    let (status, body) = seen(ask(&sandbox, "known.doe@x.io")).await;
     assert_eq!(status, 200);
     assert!(body.contains("\"email\":\"known.doe@x.io\""), "{body}");
-    let missing = seen(asks(&sandbox, "missing@x.io")).await;
+    let missing = seen(ask(&sandbox, "missing@x.io")).await;
     assert_eq!(missing, (404, r#"{"error":"Customer not found"}"#.into()));
-    assert_eq!(seen(asks(&sandbox, " ")).await.0, 400);
-    assert_eq!(seen(asks(&sandbox, "a@b").body(&b"\xff\xfe{"[..])).await.0, 400);
+    assert_eq!(seen(ask(&sandbox, " ")).await.0, 400);
+    assert_eq!(seen(ask(&sandbox, "a@b").body(&b"\xff\xfe{"[..])).await.0, 400);
     let keyless = client().post(sandbox.url() + QUERY).body("{\"email\":\"a@b\"}");
     assert_eq!(seen(keyless).await.0, 401);
     assert_eq!(seen(client().get(sandbox.url() + QUERY)).await.0, 405);
@@ -58,7 +58,7 @@ async fn answers_by_the_rules() {
 #[tokio::test]
 async fn says_that_it_sends_json() {
     let sandbox = start(quick()).unwrap();
-    let response = asks(&sandbox, "known@x.io").send().await.unwrap();
+    let response = ask(&sandbox, "known@x.io").send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/json");
 }
 
@@ -66,37 +66,65 @@ async fn says_that_it_sends_json() {
 async fn a_request_that_is_too_large_is_refused() {
     let sandbox = start(quick()).unwrap();
     let body = format!("{{\"email\":\"{}@x.io\"}}", "a".repeat(64 * 1024));
-    assert_eq!(seen(asks(&sandbox, "").body(body.clone())).await.0, 413);
+    assert_eq!(seen(ask(&sandbox, "").body(body.clone())).await.0, 413);
     let chunks = futures::stream::iter([Ok::<_, std::io::Error>(body)]);
-    assert_eq!(seen(asks(&sandbox, "").body(reqwest::Body::wrap_stream(chunks))).await.0, 413);
-    assert_eq!(seen(asks(&sandbox, "known@x.io")).await.0, 200);
+    assert_eq!(seen(ask(&sandbox, "").body(reqwest::Body::wrap_stream(chunks))).await.0, 413);
+    assert_eq!(seen(ask(&sandbox, "known@x.io")).await.0, 200);
 }
 
 #[tokio::test]
 async fn a_running_sandbox_changes_its_revision() {
     let sandbox = start(quick()).unwrap();
     let email = "known.doe@x.io";
-    let first = seen(asks(&sandbox, email)).await;
+    let first = seen(ask(&sandbox, email)).await;
     sandbox.set_revision(400);
-    assert_ne!(seen(asks(&sandbox, email)).await, first);
+    assert_ne!(seen(ask(&sandbox, email)).await, first);
     sandbox.set_revision(0);
-    assert_eq!(seen(asks(&sandbox, email)).await, first);
+    assert_eq!(seen(ask(&sandbox, email)).await, first);
 }
 
 #[tokio::test]
 async fn beyond_the_rate_it_asks_to_wait() {
     let sandbox = start(SandboxSettings { rate_limit: Some(0.01), ..quick() }).unwrap();
-    assert_eq!(seen(asks(&sandbox, "known@x.io")).await.0, 200);
-    let response = asks(&sandbox, "known@x.io").send().await.unwrap();
+    assert_eq!(seen(ask(&sandbox, "known@x.io")).await.0, 200);
+    let response = ask(&sandbox, "known@x.io").send().await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(response.headers()["retry-after"], "1");
 }
 
 #[tokio::test]
-async fn several_threads_answer_as_one_does() {
-    let (one, two) = (start(quick()).unwrap(), start(SandboxSettings { threads: 2, ..quick() }));
-    let email = "known.doe@x.io";
-    assert_eq!(seen(asks(&one, email)).await, seen(asks(&two.unwrap(), email)).await);
+async fn a_rate_limit_without_retry_after_is_possible() {
+    let retry_after = RetryAfter::None;
+    let sandbox = start(SandboxSettings { rate_limit: Some(0.01), retry_after, ..quick() });
+    let sandbox = sandbox.unwrap();
+    assert_eq!(seen(ask(&sandbox, "known@x.io")).await.0, 200);
+    let response = ask(&sandbox, "known@x.io").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers().get("retry-after"), None);
+}
+
+#[tokio::test]
+async fn each_organization_has_its_own_key_customers_and_rate() {
+    let settings = SandboxSettings { organizations: 3, rate_limit: Some(0.01), ..quick() };
+    let organizations = settings.organizations();
+    let sandbox = start(settings).unwrap();
+    let with_key = |key: &str| {
+        let email = serde_json::json!({ "email": "known.doe@x.io" }).to_string();
+        seen(client().post(sandbox.url() + QUERY).header("x-api-key", key).body(email))
+    };
+    let mut ids = Vec::new();
+    for organization in &organizations {
+        let (status, body) = with_key(&organization.key).await;
+        assert_eq!(status, 200);
+        let customer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(customer["organizationId"], organization.id.as_str());
+        ids.push(customer["id"].to_string());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(organizations[2].id, "org_sandbox_3");
+    assert_eq!(with_key("sandbox-3").await.0, 429);
+    assert_eq!(with_key("sandbox").await.0, 401);
 }
 
 #[tokio::test]
@@ -111,7 +139,7 @@ async fn counts_the_attempts_of_each_email() {
         ("c@d", "Some(\"c@d\") 1"),
         ("a@b", "Some(\"a@b\") 3"),
     ] {
-        assert_eq!(seen(asks(&sandbox, email)).await.1, answer);
+        assert_eq!(seen(ask(&sandbox, email)).await.1, answer);
     }
 }
 
@@ -119,7 +147,7 @@ async fn counts_the_attempts_of_each_email() {
 async fn an_answer_waits_for_its_latency() {
     let latency = Duration::from_millis(20);
     let sandbox = start(SandboxSettings { latency, ..quick() }).unwrap();
-    let request = asks(&sandbox, "known@x.io");
+    let request = ask(&sandbox, "known@x.io");
     let started = tokio::time::Instant::now();
     assert_eq!(seen(request).await.0, 200);
     assert!(started.elapsed() >= latency);
@@ -132,10 +160,10 @@ async fn a_delay_holds_up_one_answer_and_no_other() {
         Reply::json(200, "{}").after(Duration::from_secs(delay))
     })
     .unwrap();
-    let slow = tokio::spawn(asks(&sandbox, "a@b").send());
+    let slow = tokio::spawn(ask(&sandbox, "a@b").send());
     wait_for_a_request(&sandbox).await;
     let patience = Duration::from_secs(10);
-    assert_eq!(seen(asks(&sandbox, "c@d").timeout(patience)).await.0, 200);
+    assert_eq!(seen(ask(&sandbox, "c@d").timeout(patience)).await.0, 200);
     assert!(!slow.is_finished());
 }
 
@@ -146,13 +174,13 @@ async fn wait_for_a_request(sandbox: &Sandbox) {
 }
 
 #[test]
-fn listens_on_loopback_alone() {
+fn listens_on_loopback_only() {
     for address in ["0.0.0.0:0", "192.0.2.1:0", "[::]:0"] {
         let listen: SocketAddr = address.parse().unwrap();
         let error = start(SandboxSettings { listen, ..quick() }).err().unwrap();
         assert_eq!(
             error.to_string(),
-            format!("the sandbox listens on loopback alone, which {address} is not")
+            format!("{address} is not a loopback address; give one such as 127.0.0.1:8080")
         );
     }
 }
@@ -186,6 +214,11 @@ fn settings_out_of_their_range_are_refused() {
         SandboxSettings { faults: faults(vec![share(f64::NAN)]), ..quick() },
         SandboxSettings { faults: faults(vec![share(0.6), share(0.6)]), ..quick() },
         SandboxSettings { faults: faults(vec![share(0.6)]), fail_rate: 0.6, ..quick() },
+        SandboxSettings {
+            faults: FaultPlan { permanent: vec![share(0.6), share(0.6)], ..Default::default() },
+            ..quick()
+        },
+        SandboxSettings { organizations: 0, ..quick() },
     ] {
         assert_eq!(start(wrong).err().unwrap().kind(), io::ErrorKind::InvalidInput);
     }
@@ -220,5 +253,5 @@ async fn no_request_ends_the_server() {
     ] {
         assert_eq!(raw(&sandbox, bytes.as_bytes()), answer, "{:.80}", bytes);
     }
-    assert_eq!(seen(asks(&sandbox, "known@x.io")).await.0, 200);
+    assert_eq!(seen(ask(&sandbox, "known@x.io")).await.0, 200);
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use telemetron_sync::sandbox::{
-    self, Delivery, Fault, FaultPlan, FaultShare, Outage, Reply, Sandbox, SandboxSettings,
+    self, Delivery, Fault, FaultPlan, FaultShare, KeyChanges, Outage, Reply, Sandbox,
+    SandboxSettings, When,
 };
 
 use crate::key_hygiene::{MARKED, leaks};
@@ -16,12 +17,11 @@ use crate::support::server::free_port;
 
 const LOUD: [&str; 6] = ["-vv", "--max-attempts", "2", "--timeout", "300ms", "--fail-above=100%"];
 
-/// A sandbox that takes the marked key, with `faults`.
-fn start_sandbox(faults: FaultPlan) -> Sandbox {
+/// A sandbox that takes the marked key and answers without delay.
+fn start_sandbox(settings: SandboxSettings) -> Sandbox {
     let key = MARKED.to_owned();
     let (latency, jitter) = (Duration::ZERO, Duration::ZERO);
-    let settings = SandboxSettings { key, faults, latency, jitter, ..Default::default() };
-    sandbox::start(settings).expect("a sandbox")
+    sandbox::start(SandboxSettings { key, latency, jitter, ..settings }).expect("a sandbox")
 }
 
 /// Asserts that a command that has ended left the key nowhere.
@@ -34,7 +34,7 @@ fn clean(dir: &TestDir, sync: TestCommand<'_>) -> Finished {
 
 #[test]
 fn no_mode_of_any_command_shows_it() {
-    let (dir, sandbox) = (TestDir::new(), start_sandbox(FaultPlan::default()));
+    let (dir, sandbox) = (TestDir::new(), start_sandbox(SandboxSettings::default()));
     let url = sandbox.url();
     dir.emails(emails(40).into_iter().chain(["no email".to_owned()]));
     let files = ["--rejects", "x.csv", "--report", "r.json", "--report", "r.html"];
@@ -66,16 +66,20 @@ fn no_mode_of_any_command_shows_it() {
 fn no_failure_shows_it() {
     let dir = TestDir::new();
     dir.emails(emails(60));
-    let all = Fault::ALL.map(|fault| FaultShare { fault, share: 0.5 / Fault::ALL.len() as f64 });
-    let everything = FaultPlan { shares: all.to_vec(), ..Default::default() };
-    let sandbox = start_sandbox(everything);
+    let statuses = [400, 403, 429, 500, 503, 302, 307, 404].map(Fault::Status);
+    let all: Vec<Fault> = Fault::NAMED.into_iter().chain(statuses).collect();
+    let share = 0.5 / all.len() as f64;
+    let shares = all.into_iter().map(|fault| FaultShare { fault, share }).collect();
+    let faults = FaultPlan { shares, ..Default::default() };
+    let sandbox = start_sandbox(SandboxSettings { faults, ..Default::default() });
     let ended = clean(&dir, dir.sync(sandbox.url()).args(LOUD));
     assert!(matches!(ended.code, Some(0 | 3 | 6)), "{ended:?}");
     assert!(ended.stderr.lines().count() > 60, "something was told");
-    let revoked = start_sandbox(FaultPlan { key_refused_from: Some(20), ..Default::default() });
+    let key_changes = KeyChanges { revoked: Some(When::Request(20)), rotated: None };
+    let revoked = start_sandbox(SandboxSettings { key_changes, ..Default::default() });
     clean(&dir, dir.sync(revoked.url()).args(LOUD)).exits(5);
-    let outage = Outage { from_request: 10, length: Duration::from_millis(100) };
-    let cut = start_sandbox(FaultPlan { outage: Some(outage), ..Default::default() });
+    let outage = Outage { begin: When::Request(10), length: Duration::from_millis(100) };
+    let cut = start_sandbox(SandboxSettings { outages: vec![outage], ..Default::default() });
     clean(&dir, dir.sync(cut.url()).args(LOUD));
     let nobody = format!("http://127.0.0.1:{}", free_port());
     clean(&dir, dir.sync(nobody).args(LOUD).args(["--outage-wait", "1s"]));

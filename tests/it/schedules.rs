@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use telemetron_sync::sandbox::{
-    self, Fault, FaultPlan, FaultShare, Outage, Sandbox, SandboxSettings,
+    self, Fault, FaultPlan, FaultShare, Outage, Sandbox, SandboxSettings, When,
 };
 
 use crate::support::api::emails;
@@ -30,30 +30,31 @@ const MAX_ATTEMPTS: usize = 10;
 
 /// Passing faults that cost no pause for all.
 const PASSING: [Fault; 12] = [
-    Fault::ServerError,
-    Fault::BadGateway,
-    Fault::Unavailable,
-    Fault::Hang,
+    Fault::Status(500),
+    Fault::Status(502),
+    Fault::Status(503),
+    Fault::Timeout,
     Fault::Reset,
     Fault::ResetMidway,
     Fault::Truncated,
     Fault::Slow,
-    Fault::Html,
+    Fault::NotJson,
     Fault::Null,
     Fault::CutJson,
-    Fault::LostRoute,
+    Fault::Status(404),
 ];
 
 /// Faults that pause the whole run for a second each.
-const PAUSING: [Fault; 2] = [Fault::UnavailableRetryAfter, Fault::TooMany];
+const PAUSING: [Fault; 2] = [Fault::StatusRetryAfter(503), Fault::StatusRetryAfter(429)];
 
 /// Faults that asking again does not cure, as far as anybody can tell: `--retry-failed` does.
 const LASTING: [Fault; 5] =
-    [Fault::WrongTypes, Fault::Huge, Fault::GzipBomb, Fault::Found, Fault::TemporaryRedirect];
+    [Fault::WrongTypes, Fault::Huge, Fault::GzipBomb, Fault::Status(302), Fault::Status(307)];
 
 struct Schedule {
     seed: u64,
     faults: FaultPlan,
+    outages: Vec<Outage>,
     /// Whether some emails fail at first.
     lasts: bool,
     /// Whether customers are known before, and have changed since.
@@ -77,17 +78,17 @@ fn draw(number: u64) -> Schedule {
         shares.push(FaultShare { fault, share: 0.1 });
     }
     let outage = (number % 4 == 2).then(|| Outage {
-        from_request: chance.u64(1..60),
+        begin: When::Request(chance.u64(1..60)),
         length: Duration::from_millis(chance.u64(5..60)),
     });
-    let faults =
-        FaultPlan { shares, until_attempt: chance.u32(1..4), key_refused_from: None, outage };
-    Schedule { seed: chance.u64(..), faults, lasts, updates: chance.bool() }
+    let outages = outage.into_iter().collect();
+    let faults = FaultPlan { shares, until_attempt: chance.u32(1..4), permanent: Vec::new() };
+    Schedule { seed: chance.u64(..), faults, outages, lasts, updates: chance.bool() }
 }
 
-fn start_sandbox(seed: u64, faults: FaultPlan) -> Sandbox {
+fn start_sandbox(seed: u64, faults: FaultPlan, outages: Vec<Outage>) -> Sandbox {
     let (latency, jitter) = (Duration::ZERO, Duration::from_millis(2));
-    let settings = SandboxSettings { seed, faults, latency, jitter, ..Default::default() };
+    let settings = SandboxSettings { seed, faults, outages, latency, jitter, ..Default::default() };
     sandbox::start(settings).expect("a sandbox")
 }
 
@@ -104,14 +105,14 @@ fn attempts(ended: &Finished) -> HashMap<&str, usize> {
 
 /// Plays one schedule. How many requests it took.
 fn play(number: u64) -> u64 {
-    let Schedule { seed, faults, lasts, updates } = draw(number);
-    let told = format!("schedule {number}: {faults:?}");
-    let good = start_sandbox(seed, FaultPlan::default());
+    let Schedule { seed, faults, outages, lasts, updates } = draw(number);
+    let told = format!("schedule {number}: {faults:?} {outages:?}");
+    let good = start_sandbox(seed, FaultPlan::default(), Vec::new());
     let (spared, struck) = (TestDir::new(), TestDir::new());
     for dir in [&spared, &struck] {
         dir.emails(emails(EMAILS));
     }
-    let bad = start_sandbox(seed, faults);
+    let bad = start_sandbox(seed, faults, outages);
     if updates {
         spared.sync(good.url()).run().exits(0);
         std::fs::copy(spared.path("s.db"), struck.path("s.db")).expect("a copy of the store");

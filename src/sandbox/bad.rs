@@ -1,6 +1,4 @@
-//! What each fault makes of a good reply.
-//!
-//! Pure: no clock, no I/O.
+//! The bad replies: what each fault makes of a good one.
 
 use std::io::{self, Write as _};
 use std::sync::LazyLock;
@@ -10,11 +8,11 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::faults::Fault;
-use super::reply::{Delivery, Reply};
+use hyper::StatusCode;
 
-/// The time that a Retry-After asks to wait, in seconds: short, since people look on.
-pub(super) const RETRY_AFTER_SECONDS: &str = "1";
+use super::faults::Fault;
+use super::incidents::RetryAfter;
+use super::reply::{Delivery, Reply};
 
 /// The size of a body that no client should hold, in MiB: above the 8 MiB that ours takes.
 const HUGE_MIB: usize = 9;
@@ -39,21 +37,20 @@ const BEFORE: &str = "{\"id\":\"cust_0\",\"metadata\":{\"text\":\"";
 const AFTER: &str = "\"}}";
 
 /// `good` with `fault`.
-pub(super) fn spoil(good: Reply, fault: Fault) -> Reply {
+pub(super) fn reply(good: Reply, fault: Fault, retry_after: RetryAfter) -> Reply {
     match fault {
-        Fault::ServerError => Reply::error(500, "Internal server error"),
-        Fault::BadGateway => Reply::html(502, "502 Bad Gateway"),
-        Fault::Unavailable => Reply::html(503, "503 Service Unavailable"),
-        Fault::UnavailableRetryAfter => {
-            Reply::html(503, "503 Service Unavailable").header("retry-after", RETRY_AFTER_SECONDS)
-        }
-        Fault::TooMany => too_many(),
-        Fault::Hang => good.deliver(Delivery::Never),
+        Fault::Status(status) => of_status(status),
+        Fault::StatusRetryAfter(status) => with_retry_after(of_status(status), retry_after),
+        Fault::MissingRoute => Reply::json(
+            404,
+            r#"{"timestamp":"2025-10-01T12:00:00Z","status":404,"error":"Not Found","path":"/"}"#,
+        ),
+        Fault::Timeout => good.deliver(Delivery::Never),
         Fault::Reset => good.deliver(Delivery::Reset),
         Fault::ResetMidway => good.deliver(Delivery::ResetMidway),
         Fault::Truncated => good.deliver(Delivery::Truncated),
         Fault::Slow => good.deliver(Delivery::Slowly { pieces: PIECES, pause: PAUSE }),
-        Fault::Html => Reply::html(200, "Down for maintenance"),
+        Fault::NotJson => Reply::html(200, "Down for maintenance"),
         Fault::Null => Reply::json(200, "null"),
         Fault::CutJson => Reply::json(200, good.body.slice(..good.body.len() / 2)),
         Fault::WrongTypes => Reply::json(
@@ -63,17 +60,37 @@ pub(super) fn spoil(good: Reply, fault: Fault) -> Reply {
         Fault::Huge => Reply::json(200, HUGE.clone()),
         Fault::Deep => Reply::json(200, deep()),
         Fault::GzipBomb => Reply::json(200, BOMB.clone()).header("content-encoding", "gzip"),
-        Fault::Found => Reply::html(302, "302 Found").header("location", ELSEWHERE),
-        Fault::TemporaryRedirect => {
-            Reply::html(307, "307 Temporary Redirect").header("location", ELSEWHERE)
-        }
-        Fault::LostRoute => Reply::html(404, "404 Not Found"),
     }
 }
 
-/// What a client hears that asks too often.
-pub(super) fn too_many() -> Reply {
-    Reply::error(429, "Too many requests").header("retry-after", RETRY_AFTER_SECONDS)
+/// What a client gets that sends too many requests.
+pub(super) fn too_many_requests(retry_after: RetryAfter) -> Reply {
+    with_retry_after(of_status(429), retry_after)
+}
+
+/// As the API words its errors, or a page where one in front of it would answer.
+fn of_status(status: u16) -> Reply {
+    match status {
+        400 => Reply::error(400, "Email is required"),
+        401 => Reply::error(401, "Invalid or missing API key"),
+        429 => Reply::error(429, "Too many requests"),
+        500 => Reply::error(500, "Internal server error"),
+        301..=308 => page(status).header("location", ELSEWHERE),
+        _ => page(status),
+    }
+}
+
+fn page(status: u16) -> Reply {
+    let known = StatusCode::from_u16(status).ok();
+    let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("Unknown Error");
+    Reply::html(status, &format!("{status} {reason}"))
+}
+
+fn with_retry_after(reply: Reply, retry_after: RetryAfter) -> Reply {
+    match retry_after {
+        RetryAfter::Seconds(seconds) => reply.header("retry-after", &seconds.to_string()),
+        RetryAfter::None => reply,
+    }
 }
 
 static HUGE: LazyLock<Bytes> =

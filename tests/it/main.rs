@@ -26,6 +26,7 @@ mod reading;
 mod refused_key;
 mod rejects;
 mod reports;
+mod samples;
 mod schedules;
 mod shell;
 mod signals;

@@ -1,0 +1,191 @@
+//! The samples work together: one set of paths, and each is run or checked by the tool that reads it.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use telemetron_sync::sandbox::{Reply, Sandbox};
+
+use crate::support::api::{Api, emails, start_sandbox};
+use crate::support::clock::wait_until;
+use crate::support::dir::TestDir;
+use crate::support::server::binary;
+
+fn sample(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_telemetron-sync")
+}
+
+/// The value of `key=` in a unit or a crontab; the last one counts.
+fn value<'a>(text: &'a str, key: &str) -> &'a str {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    lines.next_back().unwrap_or_else(|| panic!("no {key}= in\n{text}"))
+}
+
+/// The command line of the crontab, after its schedule and its user.
+fn cron_command() -> String {
+    let crontab = sample("telemetron-sync.cron");
+    assert!(crontab.ends_with('\n'), "cron ignores a last line without its end");
+    let line = crontab.lines().last().expect("a line");
+    let fields: Vec<&str> = line.splitn(7, ' ').collect();
+    assert_eq!((fields.len(), fields[5]), (7, "telemetron-sync"), "{line}");
+    assert!(!line.contains('%'), "cron reads % as a line end");
+    fields[6].to_owned()
+}
+
+/// A folder laid out as the samples expect it, below itself.
+fn installed(api: &str) -> TestDir {
+    let dir = TestDir::new();
+    for folder in ["etc", "state/metrics"] {
+        std::fs::create_dir_all(dir.path(folder)).expect("a folder");
+    }
+    dir.write("etc/api-key", "sandbox\n");
+    let settings = here(&dir, &sample("settings.env"));
+    dir.write("etc/settings.env", format!("{settings}TELEMETRON_API_URL={api}\n"));
+    dir
+}
+
+/// A sample's text with its paths moved into `dir`.
+fn here(dir: &TestDir, text: &str) -> String {
+    let folder = dir.folder().display();
+    let text = text.replace("/etc/telemetron-sync", &format!("{folder}/etc"));
+    text.replace("/var/lib/telemetron-sync", &format!("{folder}/state"))
+}
+
+/// `script` as a scheduler runs it: without a terminal, and with nothing in the environment.
+fn shell(dir: &TestDir, script: &str) -> Command {
+    let folder = Path::new(program()).parent().expect("a folder");
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).env_clear().current_dir(dir.folder()).stdin(Stdio::null());
+    command.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+    command
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("the command runs")
+}
+
+#[test]
+fn the_crontab_syncs_in_silence_and_leaves_its_files() {
+    let api = start_sandbox(Duration::ZERO);
+    let dir = installed(&api.url());
+    dir.write("state/customers.csv", "email\nperson1@example.com\nperson2@example.com\n");
+    let result = output(&mut shell(&dir, &here(&dir, &cron_command())));
+    let mail = String::from_utf8_lossy(&[result.stdout, result.stderr].concat()).into_owned();
+    assert_eq!((result.status.code(), mail.as_str()), (Some(0), ""));
+    for file in ["telemetron.db", "last-run.html", "metrics/telemetron-sync.prom", "rejects.csv"] {
+        assert!(dir.path("state").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn the_service_and_the_crontab_run_the_same_command() {
+    let service = sample("telemetron-sync.service");
+    let cron = cron_command();
+    let (settings, command) = cron.split_once("; exec ").expect("settings, then the command");
+    assert_eq!(command, value(&service, "ExecStart"));
+    assert_eq!(settings, format!("set -a; . {}", value(&service, "EnvironmentFile")));
+    assert_eq!(value(&service, "User"), "telemetron-sync");
+    let key = value(&sample("settings.env"), "TELEMETRON_API_KEY_FILE").to_owned();
+    assert_eq!(value(&service, "LoadCredential"), format!("telemetron-api-key:{key}"));
+    // What the service may write is where the command writes.
+    let state = value(&service, "StateDirectory");
+    assert_eq!(state, "telemetron-sync telemetron-sync/metrics");
+    for path in command.split(' ').filter(|word| word.starts_with('/')) {
+        assert!(path.starts_with("/var/lib/telemetron-sync/"), "{path}");
+    }
+    let crontab = sample("telemetron-sync.cron");
+    assert_eq!(value(&crontab, "SHELL"), "/bin/sh");
+    assert!(value(&crontab, "PATH").split(':').any(|folder| folder == "/usr/local/bin"));
+    value(&crontab, "MAILTO");
+}
+
+#[test]
+fn the_settings_are_options_of_sync() {
+    let help = TestDir::new().command(["sync", "--help"]).run().exits(0).stdout;
+    let settings = sample("settings.env");
+    let lines = settings.lines().map(|line| line.trim_start_matches('#'));
+    let names = lines.filter_map(|line| line.strip_prefix("TELEMETRON_")?.split_once('='));
+    let names: Vec<&str> = names.map(|(name, _)| name).collect();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        let option = format!("--{} ", name.to_lowercase().replace('_', "-"));
+        assert!(help.contains(&option), "no {option}in the help");
+    }
+}
+
+#[test]
+fn systemd_takes_the_units_and_finds_them_hardened() {
+    let Some(analyze) = binary(&["systemd-analyze"]) else { return };
+    let dir = TestDir::new();
+    let service = sample("telemetron-sync.service");
+    let command = format!("ExecStart={} ", program());
+    dir.write("telemetron-sync.service", service.replace("ExecStart=telemetron-sync ", &command));
+    dir.write("telemetron-sync.timer", sample("telemetron-sync.timer"));
+    let mut verify = Command::new(&analyze);
+    verify.args(["verify", "--man=no", "./telemetron-sync.service", "./telemetron-sync.timer"]);
+    let verified = output(verify.current_dir(dir.folder()));
+    let complaints = String::from_utf8_lossy(&verified.stderr);
+    let ours: Vec<&str> =
+        complaints.lines().filter(|line| line.contains("telemetron-sync.")).collect();
+    assert!(verified.status.success() && ours.is_empty(), "{complaints}");
+
+    let mut security = Command::new(&analyze);
+    security.args(["security", "--offline=true", "--threshold=20", "./telemetron-sync.service"]);
+    let rated = output(security.current_dir(dir.folder()));
+    let rating = String::from_utf8_lossy(&rated.stdout);
+    assert!(rated.status.success(), "exposure over 2.0:\n{rating}");
+}
+
+/// The shell script in the Kubernetes manifest, with its paths moved into `dir`.
+fn kubernetes_script(dir: &TestDir) -> String {
+    let manifest = sample("kubernetes.yaml");
+    let (_, block) = manifest.split_once("- |\n").expect("a script");
+    let indent = block.len() - block.trim_start().len();
+    let lines = block.lines().take_while(|line| line.starts_with(&" ".repeat(indent)));
+    let script: Vec<&str> = lines.map(|line| &line[indent..]).collect();
+    let folder = dir.folder().display().to_string();
+    script
+        .join("\n")
+        .replace("/source/", &format!("{folder}/"))
+        .replace("/data/", &format!("{folder}/"))
+}
+
+fn kubernetes_pod(dir: &TestDir, api: &str) -> Command {
+    let mut pod = shell(dir, &kubernetes_script(dir));
+    pod.env("TELEMETRON_STORE", dir.path("s.db")).env("TELEMETRON_API_KEY", "sandbox");
+    pod.env("TELEMETRON_API_URL", api).stdout(Stdio::null()).stderr(Stdio::null());
+    pod
+}
+
+#[test]
+fn a_pod_succeeds_when_some_emails_failed_and_fails_when_a_person_is_needed() {
+    let api = Api::with_rule(|request| match request.email? {
+        "bad@x.io" => Some(Reply::error(400, "No")),
+        _ => None,
+    });
+    api.has("a@x.io", crate::support::api::customer("c1", "a@x.io"));
+    let dir = TestDir::new();
+    dir.write("customers.csv", "email\na@x.io\nbad@x.io\n");
+    assert_eq!(kubernetes_pod(&dir, &api.url()).status().expect("a pod").code(), Some(0));
+    assert!(dir.path("last-run.html").exists());
+    dir.write("customers.csv", "");
+    assert_eq!(kubernetes_pod(&dir, &api.url()).status().expect("a pod").code(), Some(1));
+}
+
+#[test]
+fn a_pod_passes_sigterm_on() {
+    let api: Sandbox = start_sandbox(Duration::from_millis(200));
+    let dir = TestDir::new();
+    dir.write("customers.csv", format!("email\n{}\n", emails(2000).join("\n")));
+    let mut pod = kubernetes_pod(&dir, &api.url()).spawn().expect("a pod");
+    wait_until("requests are made", || api.requests() > 0);
+    let id = pod.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill").success());
+    assert_eq!(pod.wait().expect("a pod").code(), Some(143));
+    assert_eq!(dir.rows("SELECT status FROM runs"), ["stopped"]);
+}

@@ -26,7 +26,10 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<Content, Sto
         let tables = number("SELECT count(*) FROM sqlite_schema")?;
         Ok((tables, number("PRAGMA application_id")?, number("PRAGMA user_version")?))
     };
-    let (tables, application, version) = look().map_err(|error| unusable(path, error))?;
+    let (tables, application, version) = match look() {
+        Err(error) if is_half_made(&error) => return Ok(Content::Nothing),
+        found => found.map_err(|error| unusable(path, error))?,
+    };
     if tables == 0 && application == 0 {
         return Ok(Content::Nothing);
     }
@@ -40,6 +43,14 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<Content, Sto
     let made_by = connection.query_row(made_by, [], |row| row.get(0)).optional()?;
     let made_by = made_by.unwrap_or_else(|| "(unknown)".to_owned());
     Err(StoreError::Newer { path: path.to_owned(), made_by })
+}
+
+/// Whether SQLite has to undo something first, for which a reader has no right. In a store it is the
+/// first thing ever written, so a process was killed or lost its power while it made the store; the
+/// next run that opens it to write makes it anew.
+fn is_half_made(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
 /// Brings the layout up to date.

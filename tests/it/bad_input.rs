@@ -149,7 +149,7 @@ fn a_store_that_another_program_writes_is_a_clear_error() {
     let (dir, api) = serving();
     let other = Connection::open(dir.path("s.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    dir.sync(api.url()).run().exits(1).stderr_has("The store is locked by another program");
+    dir.sync(api.url()).run().exits(1).stderr_has("Another program has locked the store");
     other.execute_batch("ROLLBACK").unwrap();
     dir.sync(api.url()).run().exits(0);
 }
@@ -165,7 +165,7 @@ fn a_store_that_is_locked_midway_keeps_what_was_committed() {
     let other = Connection::open(dir.path("s.db")).unwrap();
     other.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    run.wait().exits(1).stderr_has("The store is locked by another program");
+    run.wait().exits(1).stderr_has("Another program has locked the store");
     other.execute_batch("ROLLBACK").unwrap();
     let committed = dir.number("SELECT count(*) FROM lookups WHERE outcome = 'not_found'");
     assert!(committed > 0);

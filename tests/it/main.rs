@@ -16,6 +16,7 @@ mod key_hygiene;
 mod key_nowhere;
 mod killed;
 mod kills;
+mod layout;
 mod names;
 mod on_the_wire;
 mod pace;

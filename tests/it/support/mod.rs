@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod random;
+pub(crate) mod rust;
 pub(crate) mod clock;
 pub(crate) mod dir;
 pub(crate) mod content;

@@ -117,6 +117,7 @@ CREATE INDEX _customers_by_email ON _customers (email);
 CREATE INDEX _customers_by_changed_at ON _customers (changed_at);
 CREATE INDEX _customers_by_missing_since ON _customers (missing_since)
     WHERE missing_since IS NOT NULL;
+CREATE INDEX _customers_erased ON _customers (erased_at) WHERE erased_at IS NOT NULL;
 
 -- An interval is [assigned_at, unassigned_at). n counts a customer's intervals from 0.
 CREATE TABLE _device_intervals (

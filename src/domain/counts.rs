@@ -141,8 +141,24 @@ impl HttpTally {
         self.requests += 1;
         *self.statuses.entry(attempt.status).or_default() += 1;
         if attempt.status.is_some() {
-            self.latencies.saturating_record(microseconds(attempt.latency));
+            self.record_latency(attempt.latency);
         }
+    }
+
+    /// Records how long a response took.
+    pub fn record_latency(&mut self, latency: Duration) {
+        self.latencies.saturating_record(microseconds(latency));
+    }
+
+    /// Responses of any kind.
+    pub fn responses(&self) -> u64 {
+        self.latencies.len()
+    }
+
+    /// The responses that took at most so many milliseconds.
+    pub fn responses_within_ms(&self, ms: f64) -> u64 {
+        let limit = Duration::try_from_secs_f64(ms / 1000.0).unwrap_or(Duration::MAX);
+        self.latencies.count_between(0, microseconds(limit))
     }
 
     /// The percentiles; `None` before the first answer.

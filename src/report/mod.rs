@@ -12,6 +12,7 @@ use crate::display::{counted, escaped, grouped};
 use crate::domain::counts::Counts;
 use crate::domain::outcome::ChangeKind;
 use crate::domain::run::{RunReport, Status};
+use crate::store::report_data::ReportData;
 use std::path::Path;
 
 /// The forms that a report can have.
@@ -49,13 +50,13 @@ impl Format {
     }
 
     /// The run in this form, with a line end at its end.
-    pub fn render(self, run: &RunReport) -> String {
+    pub fn render(self, run: &RunReport, data: &ReportData) -> String {
         match self {
             Self::Text => text::render(run),
             Self::Json => json::render(run),
             Self::Markdown => markdown::render(run),
             Self::Html => html::render(run),
-            Self::Prom => prom::render(run),
+            Self::Prom => prom::render(run, data),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod lock;
 pub mod lookups;
 pub mod merge;
 mod numbers;
+pub mod report_data;
 pub mod runs;
 mod schema;
 pub mod series;

@@ -171,6 +171,21 @@ pub fn list(store: &Connection) -> Result<Vec<RunReport>, StoreError> {
     Ok(runs.collect::<Result<_, _>>()?)
 }
 
+/// The newest runs of a source, the newest first.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn newest_of(
+    store: &Connection,
+    source: &str,
+    limit: u32,
+) -> Result<Vec<RunReport>, StoreError> {
+    let newest = format!("{SELECT_RUNS} WHERE r.source = ?1 ORDER BY r.id DESC LIMIT ?2");
+    let mut select = store.prepare(&newest)?;
+    let runs = select.query_map((source, limit), read)?;
+    Ok(runs.collect::<Result<_, _>>()?)
+}
+
 /// The tally of requests with which a resumed run goes on.
 ///
 /// # Errors

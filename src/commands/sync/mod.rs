@@ -24,6 +24,7 @@ use crate::report::rejects;
 use crate::report::{Format, text};
 use crate::sandbox::{Sandbox, start};
 use crate::stop_switch::StopSwitch;
+use crate::store::report_data::ReportData;
 use crate::store::writer::{Live, WriterSettings, organization, set_organization};
 use crate::store::{Store, StoreError, open_to_read, runs};
 use crate::time;
@@ -316,8 +317,10 @@ async fn keep_files_fresh(output: OutputSettings, live: Arc<Live>) {
 
 fn write_reports(reports: &[(PathBuf, Format)], run: &RunReport) -> Result<(), Error> {
     for (path, format) in reports {
-        replace(path, Readers::Others, |file| file.write_all(format.render(run).as_bytes()))
-            .map_err(|reason| unwritable("--report", path, reason))?;
+        replace(path, Readers::Others, |file| {
+            file.write_all(format.render(run, &ReportData::default()).as_bytes())
+        })
+        .map_err(|reason| unwritable("--report", path, reason))?;
     }
     Ok(())
 }

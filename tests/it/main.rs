@@ -1,5 +1,6 @@
 //! The whole of the crate from outside, in one binary.
 
+mod alerts;
 mod answers;
 mod bad_input;
 mod csv_differential;

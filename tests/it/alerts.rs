@@ -1,0 +1,255 @@
+//! The alert rules, fed with the metrics that the program writes, and evaluated by promtool.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use jiff::{SignedDuration, Timestamp};
+use telemetron_sync::domain::counts::Counts;
+use telemetron_sync::domain::run::{RunReport, Status};
+use telemetron_sync::report::prom;
+use telemetron_sync::store::report_data::{Gauges, LastEnd, ReportData};
+
+use crate::support::dir::TestDir;
+use crate::support::server::binary;
+
+const HOUR: usize = 60;
+const DAY: usize = 24 * HOUR;
+
+/// promtool's time begins with 1970; an hour into it the first run begins.
+fn time(minute: usize) -> String {
+    let minutes = SignedDuration::from_mins(i64::try_from(minute).expect("a time"));
+    telemetron_sync::time::text(Timestamp::UNIX_EPOCH + minutes)
+}
+
+/// The .prom file over time: from each minute on its text is the one given.
+#[derive(Default)]
+struct History {
+    files: BTreeMap<usize, String>,
+    data: ReportData,
+}
+
+/// How a run goes.
+#[derive(Clone, Copy)]
+struct Run {
+    minutes: usize,
+    exit_code: u8,
+    rows: u64,
+    failed: u64,
+    /// Pending at the end.
+    pending: u64,
+    missing: u64,
+}
+
+const GOOD: Run =
+    Run { minutes: 12, exit_code: 0, rows: 10_000, failed: 0, pending: 0, missing: 20 };
+
+impl History {
+    /// Hourly runs, the first after an hour.
+    fn hourly(hours: usize, run: impl Fn(usize) -> Run) -> Self {
+        let mut history = Self::default();
+        for hour in 1..=hours {
+            history.run(hour * HOUR, run(hour));
+        }
+        history
+    }
+
+    fn counts(run: Run, pending: u64) -> Counts {
+        let planned = run.rows / 12;
+        let found = planned - run.failed - pending;
+        let fresh = run.rows - planned;
+        Counts {
+            rows: run.rows,
+            fresh,
+            planned,
+            found,
+            failed: run.failed,
+            pending,
+            ..Counts::default()
+        }
+    }
+
+    /// A run that begins at `minute`, with the file as the program writes it: at the start, each
+    /// minute (the last one is enough here) and at the end.
+    fn run(&mut self, minute: usize, run: Run) -> &mut Self {
+        self.begin(minute, run);
+        let mut report =
+            RunReport::planned(1, "list.csv".into(), time(minute), Self::counts(run, run.pending));
+        let ends = time(minute + run.minutes);
+        (report.status, report.finished_at) = (Status::Complete, Some(ends.clone()));
+        report.exit_code = Some(run.exit_code);
+        if run.exit_code == 1 {
+            // It has no plan.
+            report.run_id = 0;
+        }
+        self.write(minute + run.minutes, &report);
+        if matches!(run.exit_code, 0 | 3 | 4) {
+            self.data.last_success = Some(ends.clone());
+        }
+        self.data.last_end = Some(LastEnd { at: ends, exit_code: run.exit_code });
+        self
+    }
+
+    /// A run that never ends.
+    fn begin(&mut self, minute: usize, run: Run) -> &mut Self {
+        let customers = run.rows * 9 / 10;
+        let gauges = Gauges { customers, missing: run.missing, ..Gauges::default() };
+        self.data.gauges = Some(gauges);
+        let started = Self::counts(Run { failed: 0, ..run }, run.rows / 12);
+        let report = RunReport::planned(1, "list.csv".into(), time(minute), started);
+        self.write(minute, &report);
+        self
+    }
+
+    fn write(&mut self, minute: usize, report: &RunReport) {
+        self.files.insert(minute, prom::render(report, &self.data));
+    }
+
+    /// The values of each metric, minute by minute.
+    fn series(&self, minutes: usize) -> BTreeMap<String, Vec<Option<f64>>> {
+        let mut series: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
+        let ends = self.files.keys().skip(1).copied().chain([minutes]);
+        for ((from, text), to) in self.files.iter().zip(ends) {
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let (metric, value) = line.rsplit_once(' ').expect("a value");
+                let values = series.entry(metric.to_owned()).or_default();
+                values.resize(*from, None);
+                values.resize(to, Some(value.parse().expect("a number")));
+            }
+        }
+        for values in series.values_mut() {
+            values.resize(minutes, None);
+        }
+        series
+    }
+
+    /// The alerts that fire in the last minute, and those that fired at any time.
+    fn alerts(&self, minutes: usize) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
+        let dir = TestDir::new();
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/prometheus/alerts.yml");
+        let mut test = format!(
+            "rule_files: [{}]\nevaluation_interval: 2m\ntests:\n- interval: 1m\n  input_series:\n",
+            rules.display()
+        );
+        for (metric, values) in self.series(minutes) {
+            let metric = metric.replace('{', "{instance=\"vm\",");
+            write!(test, "  - series: '{metric}'\n    values: '{}'\n", notation(&values)).unwrap();
+        }
+        // Wrong on purpose: promtool's complaint holds what is there.
+        let expressions = [
+            "count by (alertname) (ALERTS{alertstate=\"firing\"})".to_owned(),
+            format!(
+                "count by (alertname) (count_over_time(ALERTS{{alertstate=\"firing\"}}[{minutes}m]))"
+            ),
+        ];
+        test.push_str("  promql_expr_test:\n");
+        for expression in &expressions {
+            let at = minutes - 1;
+            write!(test, "  - expr: '{expression}'\n    eval_time: {at}m\n    exp_samples:\n")
+                .unwrap();
+            test.push_str("    - labels: 'nothing{}'\n      value: -1\n");
+        }
+        dir.write("test.yml", test);
+        let promtool = binary(&["promtool"])?;
+        let output = Command::new(promtool)
+            .args(["test", "rules", "test.yml"])
+            .current_dir(dir.folder())
+            .output();
+        let output = output.expect("promtool runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let got: Vec<&str> =
+            said.lines().filter(|line| line.trim_start().starts_with("got:")).collect();
+        assert_eq!(got.len(), 2, "{said}");
+        let names = |line: &str| {
+            let names = line.split("alertname=\"").skip(1);
+            names
+                .filter_map(|rest| rest.split('"').next())
+                .map(|name| name.trim_start_matches("TelemetronSync").to_owned())
+                .collect()
+        };
+        Some((names(got[0]), names(got[1])))
+    }
+
+    #[track_caller]
+    fn fires(&self, minutes: usize, expected: &[&str]) {
+        let Some((now, _)) = self.alerts(minutes) else { return };
+        assert_eq!(now, expected.iter().map(|name| (*name).to_owned()).collect());
+    }
+}
+
+/// promtool's notation: `value+0xN` stands for N + 1 samples, `_xN` for N missing ones.
+fn notation(values: &[Option<f64>]) -> String {
+    let mut parts = Vec::new();
+    for run in values.chunk_by(|a, b| a == b) {
+        parts.push(match run[0] {
+            Some(value) => format!("{value}+0x{}", run.len() - 1),
+            None => format!("_x{}", run.len()),
+        });
+    }
+    parts.join(" ")
+}
+
+#[test]
+fn a_month_of_health_raises_no_alert() {
+    // What happens in a healthy month: some emails fail, some runs reach their deadline, customers
+    // go, the list grows, somebody restarts the machine, and one run in a thousand meets an outage
+    // that is over before the next one.
+    let history = History::hourly(30 * 24, |hour| {
+        let grown = u64::try_from(hour).expect("an hour");
+        let run = Run { rows: 10_000 + grown, missing: 20 + grown / 5, ..GOOD };
+        match hour % 100 {
+            17 => Run { exit_code: 3, failed: 30, ..run },
+            40 => Run { exit_code: 4, minutes: 50, pending: 500, ..run },
+            60 => Run { exit_code: 143, minutes: 3, pending: 700, ..run },
+            _ => run,
+        }
+    });
+    let Some((_, ever)) = history.alerts(30 * DAY + HOUR) else { return };
+    assert_eq!(ever, BTreeSet::new());
+}
+
+/// A day of good runs, then what `then` does with the history from minute `DAY + HOUR` on.
+fn after_a_good_day(then: impl FnOnce(&mut History)) -> History {
+    let mut history = History::hourly(24, |_| GOOD);
+    then(&mut history);
+    history
+}
+
+#[test]
+fn each_problem_raises_its_alert_within_one_period() {
+    let next = DAY + HOUR;
+    let soon = next + HOUR;
+    History::default().fires(2 * HOUR, &["NeverRan"]);
+    after_a_good_day(|_| ()).fires(next + 20, &["NotStarted"]);
+    after_a_good_day(|history| _ = history.begin(next, GOOD)).fires(soon + 20, &["NotEnded"]);
+    let ends_with = |exit_code| {
+        move |history: &mut History| {
+            history.run(next, Run { exit_code, minutes: 2, pending: 800, ..GOOD });
+        }
+    };
+    after_a_good_day(ends_with(5)).fires(soon, &["KeyRefused"]);
+    after_a_good_day(ends_with(1)).fires(soon, &["Failed"]);
+    after_a_good_day(ends_with(6)).fires(soon, &["ApiTrouble"]);
+    after_a_good_day(ends_with(143)).fires(soon, &[]);
+    let shrunk = Run { rows: 4_000, ..GOOD };
+    after_a_good_day(|history| _ = history.run(next, shrunk)).fires(soon, &["SourceShrunk"]);
+    let empty = Run { rows: 0, ..GOOD };
+    after_a_good_day(|history| _ = history.run(next, empty)).fires(soon, &["SourceShrunk"]);
+    let missing = Run { missing: 700, ..GOOD };
+    after_a_good_day(|history| _ = history.run(next, missing)).fires(soon, &["ManyMissing"]);
+    let failures = Run { exit_code: 3, failed: 600, ..GOOD };
+    after_a_good_day(|history| _ = history.run(next, failures)).fires(soon, &["ManyFailures"]);
+    let slow = Run { exit_code: 4, minutes: 50, pending: 820, ..GOOD };
+    after_a_good_day(|history| _ = history.run(next, slow)).fires(soon, &["Slow"]);
+}
+
+#[test]
+fn interruptions_that_never_end_make_the_copy_stale() {
+    let history = History::hourly(30, |hour| match hour {
+        0..=24 => GOOD,
+        _ => Run { exit_code: 143, minutes: 3, pending: 700, ..GOOD },
+    });
+    history.fires(28 * HOUR + 13, &["Stale"]);
+    history.fires(27 * HOUR, &[]);
+}

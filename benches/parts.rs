@@ -315,7 +315,7 @@ mod report {
     #[divan::bench(args = [Format::Text, Format::Json, Format::Markdown, Format::Html, Format::Prom])]
     fn rendered(bencher: Bencher<'_, '_>, format: &Format) {
         let run = run();
-        bencher.bench(|| format.render(black_box(&run)));
+        bencher.bench(|| format.render(black_box(&run), &ReportData::default()));
     }
 
     /// What the report's sums cost an email.

@@ -298,6 +298,7 @@ mod report {
     use super::*;
     use telemetron_sync::domain::counts::Counts;
     use telemetron_sync::domain::outcome::{ChangeKind, OutcomeKind};
+    use telemetron_sync::domain::report_data::ReportData;
     use telemetron_sync::domain::run::RunReport;
     use telemetron_sync::report::Format;
 

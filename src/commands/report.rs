@@ -9,7 +9,7 @@ use crate::domain::exit::Exit;
 use crate::domain::run::{RunReport, Status};
 use crate::report::Format;
 use crate::store::lock::RunLock;
-use crate::store::report_data::ReportData;
+use crate::store::report_data;
 use crate::store::{open_to_read, runs};
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
         ReportFormat::Html => Format::Html,
         ReportFormat::Prom => Format::Prom,
     };
-    let data = ReportData::load(&store, &run)?;
+    let data = report_data::load(&store, &run)?;
     let mut text = format.render(&run, &data);
     if run.status == Status::Running && format == Format::Text {
         text.push_str(&progress(&run));

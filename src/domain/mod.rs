@@ -7,6 +7,7 @@ pub mod customer;
 pub mod outcome;
 pub mod counts;
 pub mod run;
+pub mod report_data;
 pub mod status;
 pub mod stop;
 pub mod exit;

@@ -11,8 +11,8 @@ pub mod text;
 use crate::display::{counted, escaped, grouped};
 use crate::domain::counts::Counts;
 use crate::domain::outcome::ChangeKind;
+use crate::domain::report_data::ReportData;
 use crate::domain::run::{RunReport, Status};
-use crate::store::report_data::ReportData;
 use std::path::Path;
 
 /// The forms that a report can have.

@@ -1,9 +1,9 @@
 //! A report for Prometheus, read by the node exporter's textfile collector.
 
 use crate::domain::outcome::ChangeKind;
+use crate::domain::report_data::ReportData;
 use crate::domain::run::{RunReport, Status};
 use crate::report::count_lines;
-use crate::store::report_data::ReportData;
 use jiff::Timestamp;
 use std::fmt::{self, Display, Write as _};
 
@@ -141,8 +141,8 @@ fn seconds(at: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::report_data::{Gauges, LastEnd};
     use crate::report::tests::sample;
-    use crate::store::report_data::{Gauges, LastEnd};
 
     fn data() -> ReportData {
         ReportData {

@@ -1,11 +1,11 @@
-//! What a report shows besides its run: the store, the earlier runs, the course of the run.
+//! Loads what a report shows besides its run.
 
 use crate::domain::counts::HttpTally;
+use crate::domain::report_data::{Gauges, LastEnd, LatencyBucket, Reject, ReportData};
 use crate::domain::run::RunReport;
 use crate::store::numbers::count;
-use crate::store::series::{self, Point};
-use crate::store::{StoreError, runs};
-use rusqlite::{Connection, OptionalExtension as _, Result, Row};
+use crate::store::{StoreError, runs, series};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 /// A page shows this many runs.
 const RUNS: u32 = 30;
@@ -13,93 +13,35 @@ const RUNS: u32 = 30;
 /// A page shows this many rejects.
 const REJECTS: u32 = 50;
 
-/// Everything about a run's surroundings; empty where the store cannot be read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ReportData {
-    /// `None`: not known.
-    pub gauges: Option<Gauges>,
-    /// The end of the newest run of the source that ended.
-    pub last_end: Option<LastEnd>,
-    /// When a run of the source last ended well, as the store writes it.
-    pub last_success: Option<String>,
-    /// When the process that wrote the store last began.
-    pub process_started: Option<String>,
-    /// The newest runs of the source, the newest first.
-    pub runs: Vec<RunReport>,
-    /// The course of the run.
-    pub series: Vec<Point>,
-    /// How long responses took.
-    pub latencies: Vec<LatencyBucket>,
-    /// The first rejects of the run.
-    pub rejects: Vec<Reject>,
+/// Loads everything for the report of `run`.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn load(store: &Connection, run: &RunReport) -> Result<ReportData, StoreError> {
+    Ok(ReportData {
+        runs: runs::newest_of(store, &run.source, RUNS)?,
+        series: series::load(store, run.run_id)?,
+        latencies: latencies(&runs::load_http(store, run)?),
+        rejects: rejects(store, run.run_id)?,
+        ..load_metrics(store, &run.source)?
+    })
 }
 
-/// What the store holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    pub customers: u64,
-    pub missing: u64,
-    /// Emails that were planned, but never answered.
-    pub never_answered: u64,
-    /// The oldest of all answers that are the last for their email.
-    pub oldest_answer: Option<String>,
-    pub bytes: u64,
+/// Loads what monitoring needs: nothing about a single run.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn load_metrics(store: &Connection, source: &str) -> Result<ReportData, StoreError> {
+    Ok(ReportData {
+        gauges: Some(gauges(store)?),
+        last_end: last_end(store, source)?,
+        last_success: last_success(store, source)?,
+        process_started: process_started(store)?,
+        ..ReportData::default()
+    })
 }
 
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastEnd {
-    pub at: String,
-    pub exit_code: u8,
-}
-
-/// Responses that took no longer than `ms`, and longer than the bucket before.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LatencyBucket {
-    pub ms: f64,
-    pub responses: u64,
-}
-
-/// A row without an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reject {
-    pub row: u64,
-    pub input: String,
-    pub code: String,
-    pub reason: String,
-}
-
-impl ReportData {
-    /// Loads everything for the report of `run`.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn load(store: &Connection, run: &RunReport) -> Result<Self, StoreError> {
-        Ok(Self {
-            runs: runs::newest_of(store, &run.source, RUNS)?,
-            series: series::load(store, run.run_id)?,
-            latencies: latencies(&runs::load_http(store, run)?),
-            rejects: rejects(store, run.run_id)?,
-            ..Self::load_metrics(store, &run.source)?
-        })
-    }
-
-    /// Loads what monitoring needs.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn load_metrics(store: &Connection, source: &str) -> Result<Self, StoreError> {
-        Ok(Self {
-            gauges: Some(gauges(store)?),
-            last_end: last_end(store, source)?,
-            last_success: last_success(store, source)?,
-            process_started: process_started(store)?,
-            ..Self::default()
-        })
-    }
-}
-
-fn gauges(store: &Connection) -> Result<Gauges> {
+fn gauges(store: &Connection) -> rusqlite::Result<Gauges> {
     let number = |sql: &str| store.query_row(sql, [], |row| count(row, 0));
     let (never_answered, oldest_answer) = store.query_row(
         "SELECT count(*) - count(answered_at), min(answered_at) FROM _emails",
@@ -116,7 +58,7 @@ fn gauges(store: &Connection) -> Result<Gauges> {
     })
 }
 
-fn last_end(store: &Connection, source: &str) -> Result<Option<LastEnd>> {
+fn last_end(store: &Connection, source: &str) -> rusqlite::Result<Option<LastEnd>> {
     let select = "SELECT finished_at, report ->> '$.exit_code' FROM runs
          WHERE source = ?1 AND finished_at IS NOT NULL AND report ->> '$.exit_code' IS NOT NULL
          ORDER BY id DESC LIMIT 1";
@@ -125,19 +67,19 @@ fn last_end(store: &Connection, source: &str) -> Result<Option<LastEnd>> {
 }
 
 /// Exits 0, 3 and 4 are successes.
-fn last_success(store: &Connection, source: &str) -> Result<Option<String>> {
+fn last_success(store: &Connection, source: &str) -> rusqlite::Result<Option<String>> {
     let select = "SELECT finished_at FROM runs
          WHERE source = ?1 AND finished_at IS NOT NULL AND report ->> '$.exit_code' IN (0, 3, 4)
          ORDER BY id DESC LIMIT 1";
     store.query_row(select, [source], |row| row.get(0)).optional()
 }
 
-fn process_started(store: &Connection) -> Result<Option<String>> {
+fn process_started(store: &Connection) -> rusqlite::Result<Option<String>> {
     let select = "SELECT holder_since FROM _store";
     Ok(store.query_row(select, [], |row| row.get(0)).optional()?.flatten())
 }
 
-fn rejects(store: &Connection, run_id: i64) -> Result<Vec<Reject>> {
+fn rejects(store: &Connection, run_id: i64) -> rusqlite::Result<Vec<Reject>> {
     let mut select = store.prepare(
         "SELECT row, input, code, reason FROM rejects WHERE run_id = ?1 ORDER BY row LIMIT ?2",
     )?;
@@ -186,7 +128,7 @@ mod tests {
         run(&store, "a.csv", "2026-01-02T00:00:00.000Z", Some(6));
         run(&store, "b.csv", "2026-01-03T00:00:00.000Z", Some(0));
         let newest = run(&store, "a.csv", "2026-01-04T00:00:00.000Z", None);
-        let data = ReportData::load(&store, &newest).unwrap();
+        let data = load(&store, &newest).unwrap();
         assert_eq!(data.last_success.as_deref(), Some("2026-01-01T00:00:00.000Z"));
         let end = LastEnd { at: "2026-01-02T00:00:00.000Z".into(), exit_code: 6 };
         assert_eq!(data.last_end, Some(end));

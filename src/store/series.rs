@@ -1,26 +1,12 @@
 //! The course of a run over time, as points for a chart.
 
+use crate::domain::report_data::Point;
 use crate::store::StoreError;
 use crate::store::numbers::{count, stored};
 use rusqlite::{Connection, Result};
 
 /// A run keeps at most this many points: where it has more, every second one goes.
 const MAX_POINTS: u64 = 500;
-
-/// How a run stood at one time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Point {
-    /// The time, as the store writes it.
-    pub at: String,
-    /// Emails settled by then.
-    pub settled: u64,
-    /// Of these, rejected or failed.
-    pub failed: u64,
-    /// The most lookups in flight at that time; `None`: not known.
-    pub concurrency: Option<u32>,
-    /// The requests per second allowed at that time; `None`: no limit, or not known.
-    pub rate: Option<f64>,
-}
 
 /// Adds a point to the series of a run.
 ///

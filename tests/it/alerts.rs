@@ -7,9 +7,9 @@ use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use telemetron_sync::domain::counts::Counts;
+use telemetron_sync::domain::report_data::{Gauges, LastEnd, ReportData};
 use telemetron_sync::domain::run::{RunReport, Status};
 use telemetron_sync::report::prom;
-use telemetron_sync::store::report_data::{Gauges, LastEnd, ReportData};
 
 use crate::support::dir::TestDir;
 use crate::support::server::binary;

@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O.
 
 use crate::domain::email::Email;
+use crate::domain::json::{Entries, Text, object_text};
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -180,45 +181,6 @@ pub fn is_json_object(body: &[u8]) -> bool {
     Fields::read(body).is_ok()
 }
 
-/// Whether two JSON texts hold the same value: key order and white space say nothing, and numbers
-/// are the same by their digits. Text too deep to be taken apart is the same only to the letter.
-pub fn same_json(one: &str, other: &str) -> bool {
-    if one == other {
-        return true;
-    }
-    let value = |text| serde_json::from_str::<serde_json::Value>(text);
-    matches!((value(one), value(other)), (Ok(one), Ok(other)) if one == other)
-}
-
-/// The unknown fields of all answers so far: a field that is left out says nothing, so it stays,
-/// and one that is given again has the new value. Both texts are those of [`Customer::extra`].
-pub fn merge_extra(stored: &str, answered: &str) -> String {
-    let read = |text| Fields::read_all(text).unwrap_or_default();
-    let mut fields = read(stored);
-    for (name, value) in read(answered) {
-        match fields.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, held)) if same_json(held.get(), value.get()) => {}
-            Some((_, held)) => *held = value,
-            None => fields.push((name, value)),
-        }
-    }
-    object_text(&fields)
-}
-
-fn object_text(fields: &[(Cow<'_, str>, &RawValue)]) -> String {
-    let mut object = String::from("{");
-    for (name, value) in fields {
-        if object.len() > 1 {
-            object.push(',');
-        }
-        object.push_str(&serde_json::Value::from(name.as_ref()).to_string());
-        object.push(':');
-        object.push_str(value.get());
-    }
-    object.push('}');
-    object
-}
-
 /// The fields of the answer's object, still as JSON text.
 #[derive(Default)]
 struct Fields<'a> {
@@ -232,7 +194,7 @@ struct Fields<'a> {
     orders: Option<&'a RawValue>,
     metadata: Option<&'a RawValue>,
     created_at: Option<&'a RawValue>,
-    extra: Vec<(Cow<'a, str>, &'a RawValue)>,
+    extra: Entries<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -261,11 +223,6 @@ impl<'a> Fields<'a> {
             created_at: text("createdAt", self.created_at)?.into(),
             extra: (!self.extra.is_empty()).then(|| object_text(&self.extra)),
         })
-    }
-
-    /// The fields of an object in which none is known.
-    fn read_all(json: &'a str) -> Result<Vec<(Cow<'a, str>, &'a RawValue)>, serde_json::Error> {
-        Ok(Self::read(json.as_bytes())?.extra)
     }
 }
 
@@ -305,10 +262,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         Ok(fields)
     }
 }
-
-/// A text, borrowed from the body unless it holds escapes.
-#[derive(serde::Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A field's text; absent and null are `None`.
 fn text<'a>(name: &str, value: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, String> {
@@ -353,6 +306,7 @@ fn decode<'a, T: serde::Deserialize<'a>>(value: Option<&'a RawValue>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::json::same_json;
     use proptest::prelude::*;
 
     fn parse(json: &str) -> Result<Customer<'_>, BrokenCustomer> {
@@ -449,22 +403,6 @@ mod tests {
         let customer = parse(&deep).unwrap();
         assert!(customer.metadata.given().unwrap().len() > 400_000);
         assert!(!same_json(customer.metadata.given().unwrap(), "{}"));
-    }
-
-    #[test]
-    fn json_is_compared_by_value() {
-        assert!(same_json(r#"{"a":1,"b":[1,2]}"#, r#"{ "b": [1, 2], "a": 1 }"#));
-        assert!(!same_json(r#"{"a":1.0}"#, r#"{"a":1}"#));
-        assert!(!same_json(r#"{"a":18446744073709551616}"#, r#"{"a":18446744073709551617}"#));
-        assert!(!same_json(r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#));
-    }
-
-    #[test]
-    fn an_unknown_field_left_out_stays() {
-        let merged =
-            merge_extra(r#"{"a":1.0,"b":{"k":1,"l":2}}"#, r#"{"c":[],"b":{"l": 2,"k": 1},"a":2}"#);
-        assert_eq!(merged, r#"{"a":2,"b":{"k":1,"l":2},"c":[]}"#);
-        assert_eq!(merge_extra(&merged, r#"{"c":[]}"#), merged);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O.
 
 pub mod email;
+pub mod json;
 pub mod customer;
 pub mod outcome;
 pub mod counts;

@@ -1,129 +1,115 @@
-//! What is done when a run ends, however it ends: the doubtful is judged, the lost are marked.
+//! What is done when a run ends, however it ends.
 
-use crate::domain::outcome::ChangeKind;
-use crate::domain::run::RunReport;
+use crate::domain::run::{RunReport, Status};
 use crate::domain::stop::StopReason;
-use crate::store::customers::mark_missing;
-use crate::store::lookups::{Doubt, ResetToPending, reset_to_pending};
-use crate::store::numbers::{count, stored};
+use crate::store::customers::Customers;
+use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
+use crate::store::{StoreError, runs, undo};
 use rusqlite::{Connection, Result};
+use std::rc::Rc;
 
-/// From how many known emails on the key is judged while the run goes on; at the end, any number
-/// is judged.
-const JUDGED_FROM: u64 = 20;
-
-/// Whether the customers that emails used to lead to are believed to be gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// Not if they are more than half: the key is another organization's, most likely.
-    Judged,
-    /// Always (`--accept-missing`).
-    Accepted,
-}
-
-/// Watches whether the emails that led to a customer still do.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyJudge {
-    missing: Missing,
-    known: u64,
-    lost: u64,
-}
-
-impl KeyJudge {
-    /// A judge that goes on from what the run's processes saw since it last ended cleanly.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn load(store: &Connection, run_id: i64, missing: Missing) -> Result<Self> {
-        let known = "SELECT known_answered FROM _run_states WHERE run_id = ?1";
-        let known = store.query_row(known, [run_id], |row| count(row, 0))?;
-        let lost = "SELECT count(*) FROM _lookup_undo_log
-             WHERE run_id = ?1 AND reason = 'untrusted' AND customer_key IS NOT NULL";
-        let lost = store.query_row(lost, [run_id], |row| count(row, 0))?;
-        Ok(Self { missing, known, lost })
-    }
-
-    /// An email that led to a customer was answered, and still leads there.
-    pub fn kept(&mut self) {
-        self.known += 1;
-    }
-
-    /// An email that led to a customer was answered, and no longer leads there.
-    pub fn lost(&mut self) {
-        self.known += 1;
-        self.lost += 1;
-    }
-
-    /// The verdict while answers still come.
-    pub fn verdict(&self) -> Option<StopReason> {
-        if self.known < JUDGED_FROM { None } else { self.last_verdict() }
-    }
-
-    /// The verdict when no more answers come.
-    fn last_verdict(&self) -> Option<StopReason> {
-        let wrong = self.missing == Missing::Judged && self.lost * 2 > self.known;
-        wrong.then_some(StopReason::CustomersLost { lost: self.lost, known: self.known })
-    }
-
-    /// Keeps the count for a process that may have to go on.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn save(&self, store: &Connection, run_id: i64) -> Result<()> {
-        let save = "UPDATE _run_states SET known_answered = ?2 WHERE run_id = ?1";
-        store.prepare_cached(save)?.execute((run_id, stored(self.known)?))?;
-        Ok(())
-    }
-}
-
-/// Ends a run: takes back what the end puts in doubt, marks customers to whom no email leads any
-/// more, and notes status, reason and exit code in `run`, which the caller saves.
+/// Ends a run: undoes what is not to be trusted, marks customers that no email resolves to any more,
+/// and notes status, reason and exit code in `run`, which the caller saves.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn end(
     store: &Connection,
     run: &mut RunReport,
-    judge: &KeyJudge,
+    detector: &WrongKeyDetector,
     stop: Option<StopReason>,
     at: &str,
 ) -> Result<()> {
-    let verdict = judge.last_verdict();
-    let stop = stop.max(verdict.clone());
+    let stop = stop.max(detector.last_verdict(&run.counts));
+    let at: Rc<str> = at.into();
     if stop.as_ref().is_some_and(StopReason::puts_failures_back) {
-        count_back(run, reset_to_pending(store, run.run_id, Doubt::Outage)?);
+        undo::undo_failures(store, run)?;
     }
-    // A key that answers with strangers also told of nobody where somebody may be.
-    if verdict.is_some() || stop.as_ref().is_some_and(StopReason::distrusts_answers) {
-        count_back(run, reset_to_pending(store, run.run_id, Doubt::Key)?);
+    if stop.as_ref().is_some_and(StopReason::distrusts_answers) {
+        undo::undo_answers(store, run, &at)?;
+        forget_what_was_seen(store, run.run_id)?;
+    } else {
+        mark_missing_customers(store, run, &at)?;
+        if run.counts.pending == 0 {
+            claim_organization(store, run.run_id)?;
+        }
     }
-    mark_lost_customers(store, run, at)?;
-    store.execute("DELETE FROM _lookup_undo_log WHERE run_id = ?1", [run.run_id])?;
-    store.execute("UPDATE _run_states SET known_answered = 0 WHERE run_id = ?1", [run.run_id])?;
-    if run.counts.pending == 0 {
-        store.execute("DELETE FROM _plan_items WHERE run_id = ?1", [run.run_id])?;
-    }
-    run.end(stop.as_ref(), at.to_owned());
+    close_plan(store, run)?;
+    run.end(stop.as_ref(), at.to_string());
     Ok(())
 }
 
-fn count_back(run: &mut RunReport, back: ResetToPending) {
-    for (kind, emails) in back {
-        run.counts.reset_to_pending(kind, emails);
-    }
+/// A detector that starts over, and an organization that is not the store's.
+fn forget_what_was_seen(store: &Connection, run_id: i64) -> Result<()> {
+    store.execute(
+        "UPDATE _run_states SET known_answered = 0, known_lost = 0, organization_id = NULL
+         WHERE run_id = ?1",
+        [run_id],
+    )?;
+    Ok(())
 }
 
-/// Only an email that no longer leads to its customer can leave one without any.
-fn mark_lost_customers(store: &Connection, run: &mut RunReport, at: &str) -> Result<()> {
-    let mut select = store.prepare(
-        "SELECT DISTINCT e.customer_key FROM _lookup_undo_log AS e
-         WHERE e.run_id = ?1 AND e.reason = 'untrusted' AND e.customer_key IS NOT NULL
-             AND NOT EXISTS (SELECT 1 FROM _emails WHERE customer_key = e.customer_key)",
+/// The store belongs to the organization that a run which ended well saw first.
+fn claim_organization(store: &Connection, run_id: i64) -> Result<()> {
+    store.execute(
+        "UPDATE _store SET organization_id =
+             (SELECT organization_id FROM _run_states WHERE run_id = ?1)
+         WHERE organization_id IS NULL",
+        [run_id],
     )?;
+    Ok(())
+}
+
+/// Only an email that no longer resolves to its customer can leave one without any.
+fn mark_missing_customers(store: &Connection, run: &mut RunReport, at: &Rc<str>) -> Result<()> {
+    let mut select = store.prepare(
+        "SELECT DISTINCT l.customer_key FROM _lookup_undo_log AS l
+         WHERE l.run_id = ?1 AND l.reason = 'untrusted' AND l.customer_key IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM _emails WHERE customer_key = l.customer_key)",
+    )?;
+    let mut customers = Customers::new(store, run.run_id);
     let mut rows = select.query([run.run_id])?;
     while let Some(row) = rows.next()? {
-        if mark_missing(store, row.get(0)?, run.run_id, at)? {
-            run.changes.add(ChangeKind::Missing, 1);
+        for change in customers.mark_missing(row.get(0)?, at)? {
+            run.changes.add(change.kind, 1);
+        }
+    }
+    customers.finish()
+}
+
+/// Failures are final now. A complete run needs neither its plan nor what would undo it.
+fn close_plan(store: &Connection, run: &RunReport) -> Result<()> {
+    let failures = "DELETE FROM _lookup_undo_log WHERE run_id = ?1 AND reason = 'outage'";
+    store.execute(failures, [run.run_id])?;
+    if run.counts.pending == 0 {
+        store.execute("DELETE FROM _lookup_undo_log WHERE run_id = ?1", [run.run_id])?;
+        store.execute("DELETE FROM _plan_items WHERE run_id = ?1", [run.run_id])?;
+    }
+    runs::set_ended(store, run.run_id)
+}
+
+/// Ends the runs whose process was killed, all but the one that continues.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub fn end_killed_runs(
+    store: &Connection,
+    except: Option<i64>,
+    at: &str,
+) -> Result<(), StoreError> {
+    for run_id in runs::not_ended(store, except)? {
+        if let Some(mut run) = runs::load(store, Some(run_id))? {
+            let detector = WrongKeyDetector::load(store, run_id, MissingCustomers::Doubted)?;
+            let status = run.status;
+            let reason = run.stop_reason.clone();
+            end(store, &mut run, &detector, None, at)?;
+            // It never returned an exit code, and nobody knows when it ended.
+            run.status = if status == Status::Running { Status::Stopped } else { status };
+            run.stop_reason = reason.or_else(|| Some(runs::KILLED.to_owned()));
+            run.exit_code = None;
+            run.finished_at = None;
+            let http = runs::load_http(store, &run)?;
+            runs::save(store, &run, &http)?;
         }
     }
     Ok(())

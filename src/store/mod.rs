@@ -1,5 +1,6 @@
 //! What is known: the SQLite store, which one process at a time writes.
 
+mod changes;
 pub mod customers;
 mod error;
 pub mod finish;

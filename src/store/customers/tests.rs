@@ -1,0 +1,148 @@
+use super::*;
+use crate::store::Store;
+
+/// What a commit of this one answer brings.
+fn upsert(store: &Connection, json: &str, request: i64, at: &str) -> (i64, Vec<Change>) {
+    let body = CustomerBody::new(json.as_bytes()).unwrap();
+    let mut customers = Customers::new(store, 1);
+    let answered = Answered { request, at: &at.into() };
+    let upserted = customers.upsert(&body.customer().unwrap(), body.digest(), answered);
+    customers.finish().unwrap();
+    stored(upserted.unwrap())
+}
+
+fn stored(upserted: Upserted) -> (i64, Vec<Change>) {
+    match upserted {
+        Upserted::Stored { key, changes } => (key, changes),
+        Upserted::Erased { key } => panic!("customer {key} is erased"),
+    }
+}
+
+fn mark_missing(store: &Connection, key: i64, at: &str) -> Vec<Change> {
+    Customers::new(store, 1).mark_missing(key, &at.into()).unwrap()
+}
+
+fn kinds(changes: &[Change]) -> Vec<&'static str> {
+    changes.iter().map(|change| change.kind.name()).collect()
+}
+
+fn confirm(store: &Connection, key: i64, json: &str, request: i64, at: &str) -> bool {
+    let body = CustomerBody::new(json.as_bytes()).unwrap();
+    let answered = Answered { request, at: &at.into() };
+    Customers::new(store, 1).confirm(key, &body, answered).unwrap()
+}
+
+/// All that is stored, as text.
+fn dump(store: &Connection) -> Vec<String> {
+    let tables = ["customers", "device_intervals", "order_intervals", "change_rows"];
+    let rows = tables.map(|table| {
+        let mut select = store.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = select.column_count();
+        let row = |row: &Row<'_>| {
+            let cell =
+                |n| row.get::<_, rusqlite::types::Value>(n).map(|cell| format!("{cell:?}"));
+            (0..columns).map(cell).collect::<Result<String>>()
+        };
+        select.query_map([], row).unwrap().collect::<Result<Vec<_>>>().unwrap()
+    });
+    rows.concat()
+}
+
+#[test]
+fn an_older_request_changes_nothing() {
+    let store = Store::temporary().unwrap().connection;
+    let (new, old) = (r#"{"id":"c","name":"new"}"#, r#"{"id":"c","name":"old"}"#);
+    let (key, _) = upsert(&store, new, 7, "b");
+    assert_eq!(upsert(&store, old, 6, "c"), (key, vec![]));
+    assert_eq!(load(&store, "c").unwrap().unwrap().row.name.as_deref(), Some("new"));
+    assert_eq!(upsert(&store, old, 8, "d").1.len(), 1);
+}
+
+#[test]
+fn what_is_confirmed_is_what_an_upsert_would_have_written() {
+    for json in [
+        r#"{"id":"c","name":"A","devices":["d1","d2"],"orders":[],"x":1}"#,
+        r#"{"id":"c","devices":["d1"]}"#,
+        r#"{"id":"c","orders":["o1"]}"#,
+        r#"{"id":"c"}"#,
+    ] {
+        for at in ["2026-02", "2025-12"] {
+            let stores = [(); 2].map(|()| Store::temporary().unwrap().connection);
+            let [confirmed, upserted] = stores.each_ref().map(|store| {
+                upsert(
+                    store,
+                    r#"{"id":"c","name":"B","devices":[],"orders":[]}"#,
+                    1,
+                    "2025-11",
+                );
+                upsert(store, json, 2, "2026-01").0
+            });
+            assert!(confirm(&stores[0], confirmed, json, 3, at), "{json}");
+            assert_eq!(upsert(&stores[1], json, 3, at), (upserted, vec![]));
+            assert_eq!(dump(&stores[0]), dump(&stores[1]), "{json} at {at}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_stored_is_confirmed() {
+    let store = Store::temporary().unwrap().connection;
+    let json = r#"{"id":"c","devices":["d1"]}"#;
+    let (key, _) = upsert(&store, json, 5, "b");
+    let before = dump(&store);
+    assert!(!confirm(&store, key + 1, json, 6, "c"), "another customer's key");
+    assert!(!confirm(&store, key, r#"{"id":"c","devices":["d2"]}"#, 6, "c"), "other devices");
+    assert!(!confirm(&store, key, json, 4, "c"), "an older request");
+    assert_eq!(dump(&store), before);
+    mark_missing(&store, key, 1, "d").unwrap();
+    assert!(!confirm(&store, key, json, 6, "e"), "it was missing");
+    upsert(&store, r#"{"id":"c","devices":["d2"]}"#, 7, "f");
+    assert!(!confirm(&store, key, json, 8, "g"), "another answer has come since");
+}
+
+#[test]
+fn several_answers_for_one_customer_in_a_commit_are_written_one_by_one() {
+    let store = Store::temporary().unwrap().connection;
+    let bodies = [r#"["d2","d1"]"#, r#"["d1","d3"]"#, r#"["d1","d3"]"#].map(|devices| {
+        let json = format!(r#"{{"id":"c","devices":{devices}}}"#);
+        CustomerBody::new(json.as_bytes()).unwrap()
+    });
+    let mut customers = Customers::new(&store, 1);
+    let at = Rc::from("a");
+    let told = (1..).zip(&bodies).map(|(request, body)| {
+        let answered = Answered { request, at: &at };
+        let answer = body.customer().unwrap();
+        customers.upsert(&answer, body.digest(), answered).unwrap().1.len()
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [1, 2, 0]);
+    customers.finish().unwrap();
+    let mut stored = load(&store, "c").unwrap().unwrap();
+    load_list(&store, &DEVICES, stored.key, &mut stored.devices).unwrap();
+    assert_eq!(stored.devices.open, [(1, "d1".to_owned()), (2, "d3".to_owned())]);
+}
+
+#[test]
+fn missing_is_told_once_and_closes_all() {
+    let store = Store::temporary().unwrap().connection;
+    let one = r#"{"id":"c","devices":["d1","d2"],"orders":["o1"]}"#;
+    let (key, _) = upsert(&store, one, 1, "a");
+    assert!(mark_missing(&store, key, 1, "b").unwrap());
+    assert!(!mark_missing(&store, key, 1, "c").unwrap());
+    let open = "SELECT (SELECT count(*) FROM current_devices)
+                     + (SELECT count(*) FROM current_orders)";
+    assert_eq!(store.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    let (_, changes) = upsert(&store, one, 2, "d");
+    assert_eq!(changes, [Change::of(ChangeKind::Returned)]);
+    assert_eq!(store.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+}
+
+#[test]
+fn deleting_a_customer_deletes_what_hangs_on_it() {
+    let store = Store::temporary().unwrap().connection;
+    upsert(&store, r#"{"id":"c","devices":["d1"],"orders":["o1"]}"#, 1, "a");
+    store.execute("DELETE FROM customers WHERE id = 'c'", []).unwrap();
+    for table in ["device_intervals", "order_intervals", "change_rows"] {
+        let count = format!("SELECT count(*) FROM {table}");
+        assert_eq!(store.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    }
+}

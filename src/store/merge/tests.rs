@@ -1,0 +1,192 @@
+use super::*;
+use proptest::prelude::*;
+
+const T0: &str = "2026-01-01T00:00:00.000Z";
+const T1: &str = "2026-01-01T01:00:00.000Z";
+const T2: &str = "2026-01-01T02:00:00.000Z";
+
+fn answer(fields: &str) -> Customer<'static> {
+    let rest = if fields.is_empty() { String::new() } else { format!(",{fields}") };
+    Customer::from_json(format!(r#"{{"id":"c1"{rest}}}"#).leak().as_bytes()).unwrap()
+}
+
+fn first(answer: &Customer<'static>, at: &str) -> Merged<'static> {
+    super::first(answer, &at.into())
+}
+
+fn merge(stored: &StoredCustomer, answer: &Customer<'static>, at: &str) -> Merged<'static> {
+    super::merge(stored, answer, &at.into())
+}
+
+/// The customer as it is stored once `merged` was written.
+fn stored(before: Option<&StoredCustomer>, merged: &Merged<'static>) -> StoredCustomer {
+    let list = |before: Option<&StoredList>, merged: &MergedList<'_>| {
+        let mut list = before.cloned().unwrap_or_default();
+        for ended in &merged.close {
+            list.open.retain(|interval| interval.n != ended.n);
+            list.ended.insert(ended.id.clone(), ended.end.clone());
+        }
+        list.next += merged.open.len() as i64;
+        list.open.extend(merged.open.iter().map(|new| OpenInterval {
+            n: new.n,
+            id: new.id.to_string(),
+            begin: new.begin.clone(),
+        }));
+        list.listed_at = merged.listed_at.clone();
+        list
+    };
+    let row = merged.row.clone().or(before.map(|stored| stored.row.clone()));
+    let is_missing = merged.changes.first().is_some_and(|change| change.kind == Missing);
+    StoredCustomer {
+        key: 1,
+        request: 1,
+        row: row.unwrap_or_default(),
+        missing_since: is_missing.then(|| merged.at.clone()),
+        devices: list(before.map(|stored| &stored.devices), &merged.devices),
+        orders: list(before.map(|stored| &stored.orders), &merged.orders),
+    }
+}
+
+fn lose(stored: &StoredCustomer, at: &str) -> StoredCustomer {
+    self::stored(Some(stored), &missing(stored, &at.into()))
+}
+
+fn seen(fields: &str) -> StoredCustomer {
+    stored(None, &first(&answer(fields), T0))
+}
+
+fn changes<'a>(merged: &'a Merged<'_>) -> Vec<(&'static str, Option<&'a str>, Option<&'a str>)> {
+    let of = |change: &Change| change.field.unwrap_or(change.kind.name());
+    let changes = merged.changes.iter();
+    changes.map(|one| (of(one), one.old.as_deref(), one.new.as_deref())).collect()
+}
+
+#[test]
+fn a_new_customer_is_one_change_and_was_there_at_first_sight() {
+    let merged = first(&answer(r#""devices":["d1","d2"],"orders":["o1"]"#), T0);
+    assert_eq!(changes(&merged), [("created", None, None)]);
+    assert!(merged.devices.open.iter().all(|one| one.after.is_none()));
+    assert_eq!(merged.devices.open[1].n, 1);
+    assert_eq!(merged.orders.open.len(), 1);
+}
+
+#[test]
+fn the_same_answer_changes_nothing() {
+    let fields = r#""name":"A","phone":"1","devices":["d1","d2"],"metadata":{"a":1,"b":2}"#;
+    let again = r#""name":"A","phone":"1","devices":["d2","d1"],"metadata":{"b": 2,"a": 1}"#;
+    let merged = merge(&seen(fields), &answer(again), T1);
+    assert_eq!(merged.row, None);
+    assert_eq!(merged.changes, []);
+    assert_eq!((merged.devices.open, merged.devices.close), (vec![], vec![]));
+}
+
+#[test]
+fn a_device_that_goes_and_comes_back_is_a_new_interval() {
+    let first = seen(r#""devices":["d1","d2"]"#);
+    let gone = merge(&first, &answer(r#""devices":["d2"]"#), T1);
+    assert_eq!(changes(&gone), [("device_unassigned", Some("d1"), None)]);
+    assert_eq!(gone.devices.close, [0]);
+    let back = merge(&stored(Some(&first), &gone), &answer(r#""devices":["d1","d2"]"#), T2);
+    assert_eq!(changes(&back), [("device_assigned", None, Some("d1"))]);
+    let again = NewInterval { n: 2, id: "d1".into(), after: Some(T1.into()) };
+    assert_eq!(back.devices.open, [again]);
+}
+
+#[test]
+fn an_absent_list_says_nothing_and_an_empty_one_closes_all() {
+    let first = seen(r#""devices":["d1"],"orders":["o1"]"#);
+    let absent = merge(&first, &answer(r#""devices":null"#), T1);
+    assert_eq!(absent.changes, []);
+    assert_eq!(absent.devices.listed_at.as_deref(), Some(T0));
+    let empty = merge(&first, &answer(r#""devices":[],"orders":[]"#), T1);
+    assert_eq!(
+        changes(&empty),
+        [("device_unassigned", Some("d1"), None), ("order_removed", Some("o1"), None)]
+    );
+}
+
+#[test]
+fn the_first_list_is_first_sight_even_if_the_customer_is_known() {
+    let first = seen("");
+    let listed = merge(&first, &answer(r#""orders":["o1"]"#), T1);
+    assert_eq!(listed.changes, []);
+    assert_eq!(listed.orders.open[0].after, None);
+    let unlisted = merge(&stored(Some(&first), &listed), &answer(""), T2);
+    let more = stored(Some(&stored(Some(&first), &listed)), &unlisted);
+    let more = merge(&more, &answer(r#""orders":["o1","o2"]"#), T2);
+    assert_eq!(changes(&more), [("order_added", None, Some("o2"))]);
+    assert_eq!(more.orders.open[0].after.as_deref(), Some(T1), "T2's answer held no list");
+}
+
+#[test]
+fn each_field_that_differs_is_told() {
+    let first = seen(r#""name":"A","email":"a@x","phone":"1","metadata":{"a":1.0}"#);
+    let merged = merge(&first, &answer(r#""name":"B","metadata":{"a":1.00}"#), T1);
+    assert_eq!(
+        changes(&merged),
+        [
+            ("name", Some("A"), Some("B")),
+            ("phone", Some("1"), None),
+            ("metadata", Some(r#"{"a":1.0}"#), Some(r#"{"a":1.00}"#)),
+        ]
+    );
+    assert_eq!(merged.row.unwrap().email.as_deref(), Some("a@x"), "left out says nothing");
+}
+
+#[test]
+fn extra_is_kept_but_no_news() {
+    let first = seen(r#""updatedAt":"x""#);
+    let merged = merge(&first, &answer(r#""updatedAt":"y","tier":1"#), T1);
+    assert_eq!(merged.changes, []);
+    assert_eq!(merged.row.unwrap().extra.as_deref(), Some(r#"{"updatedAt":"y","tier":1}"#));
+    assert_eq!(merge(&first, &answer(""), T1).row, None);
+}
+
+#[test]
+fn a_missing_customer_returns_in_one_row_with_new_intervals() {
+    let mut missing = seen(r#""name":"A","devices":["d1"]"#);
+    missing.missing_since = Some(T1.into());
+    missing.devices.open.clear();
+    let merged = merge(&missing, &answer(r#""name":"A","devices":["d1","d2"]"#), T2);
+    assert_eq!(changes(&merged), [("returned", None, None)]);
+    assert!(merged.devices.open.iter().all(|one| one.after.as_deref() == Some(T1)));
+}
+
+#[test]
+fn a_clock_set_back_makes_no_interval_end_before_it_begins() {
+    let merged = merge(&seen(r#""devices":["d1"]"#), &answer(r#""devices":[]"#), "1999");
+    assert_eq!(&*merged.at, T0);
+}
+
+#[test]
+fn created_at_is_compared_in_the_stores_form() {
+    let first = seen(r#""createdAt":"2025-10-01T12:00:00Z""#);
+    assert_eq!(first.row.created_at.as_deref(), Some("2025-10-01T12:00:00.000Z"));
+    assert_eq!(
+        merge(&first, &answer(r#""createdAt":"2025-10-01T12:00:00.000Z""#), T1).row,
+        None
+    );
+}
+
+proptest! {
+    #[test]
+    fn the_open_intervals_are_always_the_last_list(
+        lists in proptest::collection::vec(proptest::collection::hash_set("[a-f]", 0..6), 1..8),
+    ) {
+        let mut now: Option<StoredCustomer> = None;
+        let mut told = 0;
+        for list in lists {
+            let given = answer(&format!(r#""devices":{}"#, serde_json::json!(list)));
+            let merged = match &now {
+                None => first(&given, T0),
+                Some(stored) => merge(stored, &given, T1),
+            };
+            told += usize::from(now.is_some()) * (merged.devices.open.len() + merged.devices.close.len());
+            told -= usize::from(now.is_some()) * merged.changes.len();
+            now = Some(stored(now.as_ref(), &merged));
+            let open = now.as_ref().unwrap().devices.open.iter();
+            prop_assert_eq!(open.map(|(_, id)| id.clone()).collect::<std::collections::HashSet<_>>(), list);
+        }
+        prop_assert_eq!(told, 0, "a change row for each interval that opens or closes");
+    }
+}

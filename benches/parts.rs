@@ -97,7 +97,7 @@ mod plan {
 mod answer {
     use super::*;
     use telemetron_sync::api::classify::classify;
-    use telemetron_sync::domain::customer::same_json;
+    use telemetron_sync::domain::json::same_json;
     use telemetron_sync::domain::outcome::Answer;
 
     #[divan::bench]
@@ -132,7 +132,10 @@ mod answer {
 
 mod merging {
     use super::*;
-    use telemetron_sync::store::merge::{Merged, MergedList, StoredCustomer, StoredList};
+    use std::collections::HashMap;
+    use telemetron_sync::store::merge::{
+        Merged, MergedList, OpenInterval, StoredCustomer, StoredList,
+    };
     use telemetron_sync::store::merge::{first, merge};
 
     fn at() -> Rc<str> {
@@ -148,13 +151,17 @@ mod merging {
         let list = |list: MergedList<'_>| StoredList {
             listed_at: list.listed_at,
             next: list.open.len() as i64,
-            open: list.open.into_iter().map(|one| (one.n, one.id.into_owned())).collect(),
+            open: list
+                .open
+                .into_iter()
+                .map(|one| OpenInterval { n: one.n, id: one.id.into_owned(), begin: one.begin })
+                .collect(),
+            ended: HashMap::new(),
         };
         StoredCustomer {
             key: 1,
             request: 1,
             row: first.row.unwrap_or_default(),
-            synced_at: first.at,
             missing_since: None,
             devices: list(first.devices),
             orders: list(first.orders),
@@ -185,20 +192,21 @@ mod merging {
 mod store {
     use super::*;
     use telemetron_sync::domain::outcome::{Outcome, PlannedEmail, Settled};
-    use telemetron_sync::store::customers::{Answered, Customers};
-    use telemetron_sync::store::{Store, lookups};
+    use telemetron_sync::store::Store;
+    use telemetron_sync::store::customers::{Answered, Customers, Upserted};
+    use telemetron_sync::store::lookups::{self, FinishedLookup};
     use telemetron_sync::time;
 
     const CUSTOMERS: usize = 1000;
 
     /// A store in which the emails of all customers are planned.
-    struct Desk {
+    struct PlannedStore {
         store: Store,
         requests: i64,
         _folder: tempfile::TempDir,
     }
 
-    impl Desk {
+    impl PlannedStore {
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a folder");
             let store = Store::open(&folder.path().join("store.db")).expect("a store");
@@ -231,9 +239,12 @@ mod store {
                 } else {
                     let customer = body.customer().expect("a customer");
                     let upserted = customers.upsert(&customer, body.digest(), answered);
-                    upserted.expect("a customer").0
+                    match upserted.expect("a customer") {
+                        Upserted::Stored { key, .. } | Upserted::Erased { key } => key,
+                    }
                 };
-                lookups::settle(&batch, 1, settled, (Some(key), &at)).expect("an outcome");
+                let lookup = FinishedLookup { settled, resolves_to: Some(key), at: &at };
+                lookups::settle(&batch, 1, lookup).expect("an outcome");
             }
             customers.finish().expect("what hangs on them");
             drop(customers);
@@ -265,31 +276,32 @@ mod store {
     #[divan::bench(sample_count = 20)]
     fn new(bencher: Bencher<'_, '_>) {
         let answers = answers(0);
-        bencher.counter(ItemsCount::new(CUSTOMERS)).with_inputs(Desk::new).bench_local_values(
-            |mut desk| {
-                desk.write(&answers);
-                desk
-            },
-        );
+        bencher
+            .counter(ItemsCount::new(CUSTOMERS))
+            .with_inputs(PlannedStore::new)
+            .bench_local_values(|mut store| {
+                store.write(&answers);
+                store
+            });
     }
 
     #[divan::bench(sample_count = 20)]
     fn unchanged(bencher: Bencher<'_, '_>) {
         let answers = answers(0);
-        let mut desk = Desk::new();
-        desk.write(&answers);
-        bencher.counter(ItemsCount::new(CUSTOMERS)).bench_local(|| desk.write(&answers));
+        let mut store = PlannedStore::new();
+        store.write(&answers);
+        bencher.counter(ItemsCount::new(CUSTOMERS)).bench_local(|| store.write(&answers));
     }
 
     /// One device goes and another comes, forth and back.
     #[divan::bench(sample_count = 20)]
     fn one_device_changed(bencher: Bencher<'_, '_>) {
-        let mut desk = Desk::new();
-        desk.write(&answers(0));
+        let mut store = PlannedStore::new();
+        store.write(&answers(0));
         let lists = [answers(1), answers(0)];
         let mut turns = lists.iter().cycle();
         bencher.counter(ItemsCount::new(CUSTOMERS)).bench_local(|| {
-            desk.write(turns.next().expect("no end"));
+            store.write(turns.next().expect("no end"));
         });
     }
 }

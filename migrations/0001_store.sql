@@ -58,6 +58,7 @@ CREATE INDEX _runs_by_source ON _runs (source);
 CREATE TABLE _run_states (
     run_id          INTEGER PRIMARY KEY REFERENCES _runs (id) ON DELETE CASCADE,
     latencies       BLOB NOT NULL,      -- histogram
+    ended           INTEGER NOT NULL DEFAULT 0, -- 0: a process works on it, or was killed
     known_answered  INTEGER NOT NULL,   -- emails that resolved to a customer before, answered
     known_lost      INTEGER NOT NULL,   -- of these, that no longer resolve to it
     organization_id TEXT                -- the first that an answer of the run named

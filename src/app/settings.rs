@@ -10,7 +10,7 @@ use crate::lookup::settings::{Adapting, LookupSettings};
 use crate::report::Format;
 use crate::sandbox::{FaultPlan, KeyChanges, SandboxSettings};
 use crate::source::{self, Location, SourceError, SourceSettings};
-use crate::store::finish::Missing;
+use crate::store::wrong_key::MissingCustomers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub struct SyncSettings {
     /// How long, from the start of the process.
     pub deadline: Option<Duration>,
     /// Whether missing customers are believed.
-    pub missing: Missing,
+    pub missing: MissingCustomers,
     /// The one organization whose answers are taken.
     pub organization: Option<String>,
     /// Whom to ask.
@@ -219,7 +219,11 @@ impl SyncSettings {
             max_age,
             limit,
             deadline,
-            missing: if accept_missing { Missing::Accepted } else { Missing::Judged },
+            missing: if accept_missing {
+                MissingCustomers::Accepted
+            } else {
+                MissingCustomers::Doubted
+            },
             organization: args.api.organization.clone(),
             lookup: lookup(&args.api),
             api,

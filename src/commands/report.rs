@@ -40,10 +40,9 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
 }
 
 /// A run that is `running` while nobody holds the lock died.
-pub fn as_it_is(mut run: RunReport, store: &Path) -> RunReport {
+pub fn as_it_is(run: RunReport, store: &Path) -> RunReport {
     if run.status == Status::Running && !RunLock::is_held(store) {
-        run.status = Status::Stopped;
-        run.stop_reason = Some(runs::KILLED.to_owned());
+        return runs::as_killed(run);
     }
     run
 }

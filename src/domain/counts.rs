@@ -86,6 +86,13 @@ impl ChangeCounts {
         }
     }
 
+    /// Changes of this kind are gone from the feed.
+    pub fn remove(&mut self, kind: ChangeKind, changes: u64) {
+        if let Some(count) = self.0.get_mut(kind.name()) {
+            *count = count.saturating_sub(changes);
+        }
+    }
+
     /// How many of this kind.
     pub fn get(&self, kind: ChangeKind) -> u64 {
         self.0.get(kind.name()).copied().unwrap_or(0)

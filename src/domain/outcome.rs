@@ -259,11 +259,13 @@ pub enum ChangeKind {
     Missing,
     /// An email leads to a missing customer again.
     Returned,
+    /// All that was known of the customer was removed, but for its id.
+    Erased,
 }
 
 impl ChangeKind {
     /// Every kind, in the order of the report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Created,
         Self::Updated,
         Self::DeviceAssigned,
@@ -272,7 +274,13 @@ impl ChangeKind {
         Self::OrderRemoved,
         Self::Missing,
         Self::Returned,
+        Self::Erased,
     ];
+
+    /// The change of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 
     /// The name in the store.
     pub fn name(self) -> &'static str {
@@ -285,6 +293,7 @@ impl ChangeKind {
             Self::OrderRemoved => "order_removed",
             Self::Missing => "missing",
             Self::Returned => "returned",
+            Self::Erased => "erased",
         }
     }
 }

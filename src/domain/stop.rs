@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no I/O.
 
+use crate::display::grouped;
 use crate::domain::exit::Exit;
 use std::fmt;
 use std::time::Duration;
@@ -35,6 +36,11 @@ pub enum StopReason {
         /// Of how many that were answered.
         known: u64,
     },
+    /// No email was found, and none ever was.
+    NothingFound {
+        /// How many were answered.
+        answered: u64,
+    },
     /// An answer belongs to another organization than the store.
     OtherOrganization {
         /// The store's.
@@ -54,15 +60,19 @@ impl StopReason {
             Self::FailureLimit { .. } | Self::Outage(_) | Self::LongPause(_) => Exit::Trouble,
             Self::Terminated => Exit::Terminated,
             Self::Interrupted => Exit::Interrupted,
-            Self::CustomersLost { .. } | Self::OtherOrganization { .. } | Self::KeyRefused => {
-                Exit::Key
-            }
+            Self::CustomersLost { .. }
+            | Self::NothingFound { .. }
+            | Self::OtherOrganization { .. }
+            | Self::KeyRefused => Exit::Key,
         }
     }
 
     /// Whether answers that come now may be another organization's: none is stored any more.
     pub fn distrusts_answers(&self) -> bool {
-        matches!(self, Self::CustomersLost { .. } | Self::OtherOrganization { .. })
+        matches!(
+            self,
+            Self::CustomersLost { .. } | Self::NothingFound { .. } | Self::OtherOrganization { .. }
+        )
     }
 
     /// Whether failures that may pass are put back to pending: the trouble was the API's, not
@@ -97,6 +107,12 @@ impl fmt::Display for StopReason {
                 "{lost} of {known} emails no longer lead to their customer, as with a key of \
                  another organization (if it is true, add --accept-missing)"
             ),
+            Self::NothingFound { answered } => write!(
+                f,
+                "none of {} answered emails is found, and none ever was, as with a wrong key, \
+                 --api-url or --column (if it is right, add --accept-missing)",
+                grouped(*answered)
+            ),
             Self::OtherOrganization { ours, theirs } => write!(
                 f,
                 "the key belongs to organization {}, the store to {}",
@@ -123,6 +139,7 @@ mod tests {
             StopReason::Terminated,
             StopReason::Interrupted,
             StopReason::CustomersLost { lost: 1, known: 1 },
+            StopReason::NothingFound { answered: 20 },
             StopReason::OtherOrganization { ours: "a".into(), theirs: "b".into() },
             StopReason::KeyRefused,
         ];

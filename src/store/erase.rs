@@ -16,10 +16,8 @@ pub(super) fn erase(store: &Connection, of: ChangeOf<'_>) -> Result<RemovedChang
     let removed = changes_of_run(store, of)?;
     intervals::delete(store, of.customer)?;
     store.execute("DELETE FROM _changes WHERE customer_key = ?1", [of.customer])?;
-    store.execute(
-        "UPDATE _emails SET customer_key = NULL WHERE customer_key = ?1",
-        [of.customer],
-    )?;
+    store
+        .execute("UPDATE _emails SET customer_key = NULL WHERE customer_key = ?1", [of.customer])?;
     store.execute(
         "UPDATE _customers SET organization_id = NULL, email = NULL, name = NULL, phone = NULL,
              address = NULL, metadata = NULL, created_at = NULL, extra = NULL, first_seen_at = ?2,

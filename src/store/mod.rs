@@ -2,8 +2,10 @@
 
 mod changes;
 pub mod customers;
+mod erase;
 mod error;
 pub mod finish;
+mod intervals;
 pub mod learned;
 pub mod lock;
 pub mod lookups;
@@ -13,14 +15,17 @@ pub mod report_data;
 pub mod runs;
 mod schema;
 pub mod series;
+mod undo;
 pub mod writer;
+pub mod wrong_key;
 
 pub use error::StoreError;
 
+use crate::time;
 use error::{unopenable, unusable};
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use schema::{Content, check, migrate};
 use std::fs::OpenOptions;
 use std::io;
@@ -47,6 +52,7 @@ pub struct Store {
     pub connection: Connection,
     path: PathBuf,
     is_new: bool,
+    first_request: i64,
     _lock: Option<RunLock>,
 }
 
@@ -74,7 +80,9 @@ impl Store {
         check(&connection, path)?;
         configure(&connection).map_err(|error| unusable(path, error))?;
         migrate(&mut connection, path)?;
-        Ok(Self { connection, path: path.to_owned(), is_new, _lock: Some(lock) })
+        let first_request = begin_process(&mut connection)?;
+        let path = path.to_owned();
+        Ok(Self { connection, path, is_new, first_request, _lock: Some(lock) })
     }
 
     /// A store that lives in a temporary file and is gone when dropped, for planning on trial
@@ -86,7 +94,7 @@ impl Store {
         let mut connection = Connection::open("")?;
         configure(&connection)?;
         migrate(&mut connection, Path::new("(temporary)"))?;
-        Ok(Self { connection, path: PathBuf::new(), is_new: false, _lock: None })
+        Ok(Self { connection, path: PathBuf::new(), is_new: false, first_request: 1, _lock: None })
     }
 
     /// A second connection, which only reads, for the time of a run.
@@ -99,7 +107,7 @@ impl Store {
 
     /// Takes a store away that was made for nothing; one that was there before stays.
     pub fn discard(self) {
-        let Self { connection, path, is_new, _lock: lock } = self;
+        let Self { connection, path, is_new, _lock: lock, .. } = self;
         drop(connection);
         if is_new {
             // The lock file last, while the lock is held.
@@ -111,6 +119,11 @@ impl Store {
             }
         }
         drop(lock);
+    }
+
+    /// The number of this process's first request: all earlier processes' are smaller.
+    pub fn first_request(&self) -> i64 {
+        self.first_request
     }
 
     /// Where it is.
@@ -171,6 +184,15 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.set_prepared_statement_cache_capacity(64);
     keep_log_files(connection)
+}
+
+/// Numbers requests and changes of this process above those of all before it.
+fn begin_process(connection: &mut Connection) -> Result<i64, StoreError> {
+    let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    changes::raise_next_id(&begin, time::now())?;
+    let first_request = runs::begin_process(&begin)?;
+    begin.commit()?;
+    Ok(first_request)
 }
 
 /// Leaves `-wal` and `-shm` in place when the connection closes.

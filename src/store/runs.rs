@@ -10,33 +10,45 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 /// Request numbers of one process: enough for any run, and the next process's are all higher.
 const REQUESTS_PER_PROCESS_BITS: u32 = 40;
 
-/// Counts a new process that writes the store.
-///
-/// # Errors
-/// What SQLite says.
-pub fn first_request_number(store: &Connection) -> Result<i64, StoreError> {
-    let count = "UPDATE _store SET processes = processes + 1 RETURNING processes";
-    let processes: i64 = store.query_row(count, [], |row| row.get(0))?;
+/// Counts a new process that writes the store. Returns its first request number.
+pub(super) fn begin_process(store: &Connection) -> Result<i64, StoreError> {
+    let begin = "UPDATE _store SET processes = processes + 1 RETURNING processes";
+    let processes: i64 = store.query_row(begin, [], |row| row.get(0))?;
     Ok(processes << REQUESTS_PER_PROCESS_BITS)
 }
 
-/// Marks the runs whose process died; only for the holder of the lock, whose own run is not yet.
+/// Shows the runs that were killed as they are; only for the holder of the lock, before its own run
+/// is running.
 ///
 /// # Errors
-/// What SQLite says.
-pub fn mark_dead(store: &Connection) -> Result<(), StoreError> {
-    let mark = "UPDATE _runs SET status = 'stopped', stop_reason = ?1 WHERE status = 'running'";
-    store.execute(mark, [KILLED])?;
+/// The store cannot be read or written.
+pub fn mark_killed(store: &Connection) -> Result<(), StoreError> {
+    let killed = format!("{SELECT_RUNS} WHERE r.status = 'running'");
+    let mut select = store.prepare(&killed)?;
+    let killed = select.query_map([], read)?.collect::<Result<Vec<_>, _>>()?;
+    for run in killed {
+        save_report(store, &as_killed(run))?;
+    }
     Ok(())
 }
 
-/// Told of a run whose process died.
-pub const KILLED: &str = "its process died";
+/// A run that is `running` although no process works on it: it returned no exit code.
+pub fn as_killed(run: RunReport) -> RunReport {
+    RunReport {
+        status: Status::Stopped,
+        stop_reason: Some(KILLED.to_owned()),
+        exit_code: None,
+        ..run
+    }
+}
+
+/// The stop reason of a run that was killed.
+pub const KILLED: &str = "the process was killed or crashed";
 
 /// Begins a run; its plan and its counts follow in the same transaction.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, StoreError> {
     store.execute(
         "INSERT INTO _runs (started_at, status, source) VALUES (?1, 'running', ?2)",
@@ -54,8 +66,15 @@ pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, 
 /// Writes a run as it stands, with the requests to go on with.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(), StoreError> {
+    save_report(store, run)?;
+    let save = "UPDATE _run_states SET latencies = ?2 WHERE run_id = ?1";
+    store.prepare_cached(save)?.execute((run.run_id, http.latencies()))?;
+    Ok(())
+}
+
+fn save_report(store: &Connection, run: &RunReport) -> Result<(), StoreError> {
     let counts = &run.counts;
     let report = serde_json::to_string(run)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
@@ -90,8 +109,6 @@ pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(),
             ":seconds": run.seconds,
             ":report": report,
         })?;
-    let save = "UPDATE _run_states SET latencies = ?2 WHERE run_id = ?1";
-    store.prepare_cached(save)?.execute((run.run_id, http.latencies()))?;
     Ok(())
 }
 
@@ -116,7 +133,7 @@ pub fn load_settings(store: &Connection, run: i64) -> Result<Option<String>, Sto
 /// The newest run that has emails pending; a plan that was replaced has none any more.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> {
     let newest = "SELECT id FROM _runs
          WHERE EXISTS (SELECT 1 FROM _plan_items WHERE run_id = _runs.id)
@@ -128,23 +145,50 @@ pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> 
 /// plan away when nothing is pending.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn is_unfinished(store: &Connection, run: i64) -> Result<bool, StoreError> {
     let has_plan = "SELECT EXISTS (SELECT 1 FROM _plan_items WHERE run_id = id)
          FROM _runs WHERE id = ?1";
     Ok(store.query_row(has_plan, [run], |row| row.get(0))?)
 }
 
-/// The runs other than `except` that hold outcomes nobody has judged: their process died.
-///
-/// # Errors
-/// What SQLite says.
-pub fn unjudged(store: &Connection, except: Option<i64>) -> Result<Vec<i64>, StoreError> {
+/// The runs other than `except` that were not ended, because their process was killed.
+pub(super) fn not_ended(store: &Connection, except: Option<i64>) -> Result<Vec<i64>, StoreError> {
     let mut select = store.prepare(
-        "SELECT DISTINCT run_id FROM _lookup_undo_log WHERE run_id IS NOT ?1 ORDER BY run_id",
+        "SELECT run_id FROM _run_states WHERE NOT ended AND run_id IS NOT ?1 ORDER BY run_id",
     )?;
     let ids = select.query_map([except], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Notes that a process works on a run, until [`super::finish::end`].
+///
+/// # Errors
+/// The store cannot be written.
+pub fn set_begun(store: &Connection, run: i64) -> Result<(), StoreError> {
+    store.execute("UPDATE _run_states SET ended = 0 WHERE run_id = ?1", [run])?;
+    Ok(())
+}
+
+pub(super) fn set_ended(store: &Connection, run: i64) -> rusqlite::Result<()> {
+    store.execute("UPDATE _run_states SET ended = 1 WHERE run_id = ?1", [run])?;
+    Ok(())
+}
+
+/// The organization that an answer of a run named first, if one did.
+pub(super) fn organization(store: &Connection, run: i64) -> Result<Option<String>, StoreError> {
+    let select = "SELECT organization_id FROM _run_states WHERE run_id = ?1";
+    Ok(store.query_row(select, [run], |row| row.get(0))?)
+}
+
+pub(super) fn set_organization(
+    store: &Connection,
+    run: i64,
+    organization: &str,
+) -> Result<(), StoreError> {
+    let set = "UPDATE _run_states SET organization_id = ?2 WHERE run_id = ?1";
+    store.execute(set, (run, organization))?;
+    Ok(())
 }
 
 /// For [`read`]. A run whose plan is gone, while emails of it are pending, was replaced.
@@ -155,7 +199,7 @@ const SELECT_RUNS: &str = "SELECT r.*,
 /// The newest run, or the one named.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn load(store: &Connection, run: Option<i64>) -> Result<Option<RunReport>, StoreError> {
     let select = format!("{SELECT_RUNS} WHERE r.id = coalesce(?1, (SELECT max(id) FROM _runs))");
     Ok(store.query_row(&select, [run], read).optional()?)
@@ -164,7 +208,7 @@ pub fn load(store: &Connection, run: Option<i64>) -> Result<Option<RunReport>, S
 /// All runs, the newest first.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn list(store: &Connection) -> Result<Vec<RunReport>, StoreError> {
     let mut select = store.prepare(&format!("{SELECT_RUNS} ORDER BY r.id DESC"))?;
     let runs = select.query_map([], read)?;
@@ -189,7 +233,7 @@ pub fn newest_of(
 /// The tally of requests with which a resumed run goes on.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, StoreError> {
     let select = "SELECT latencies FROM _run_states WHERE run_id = ?1";
     let latencies: Vec<u8> = store.query_row(select, [run.run_id], |row| row.get(0))?;
@@ -200,7 +244,7 @@ pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, Store
 /// The rows that the last run of `source` before `run` read.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn rows_before(store: &Connection, source: &str, run: i64) -> Result<Option<u64>, StoreError> {
     let select = "SELECT rows FROM _runs WHERE source = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1";
     Ok(store.query_row(select, (source, run), |row| count(row, 0)).optional()?)
@@ -209,7 +253,7 @@ pub fn rows_before(store: &Connection, source: &str, run: i64) -> Result<Option<
 /// How many rejects a run has of each code.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn rejects_by_code(store: &Connection, run: i64) -> Result<Vec<(String, u64)>, StoreError> {
     let mut select = store.prepare(
         "SELECT code, count(*) FROM _rejects WHERE run_id = ?1 GROUP BY code ORDER BY code",
@@ -221,7 +265,7 @@ pub fn rejects_by_code(store: &Connection, run: i64) -> Result<Vec<(String, u64)
 /// Emails a second of the last run that looked up more than a few: tells a plan's time.
 ///
 /// # Errors
-/// What SQLite says.
+/// The store cannot be read or written.
 pub fn last_pace(store: &Connection) -> Result<Option<f64>, StoreError> {
     let select = "SELECT (planned - pending) / seconds FROM _runs
          WHERE seconds > 0 AND planned - pending >= 10 ORDER BY id DESC LIMIT 1";
@@ -289,15 +333,14 @@ mod tests {
         assert_eq!(load(&store, Some(id)).unwrap().unwrap(), run);
         assert_eq!(load(&store, Some(99)).unwrap(), None);
         assert_eq!(rows_before(&store, "list.csv", id + 1).unwrap(), Some(3));
-        mark_dead(&store).unwrap();
-        let dead = load(&store, None).unwrap().unwrap();
-        assert_eq!((dead.status, dead.stop_reason.as_deref()), (Status::Stopped, Some(KILLED)));
+        mark_killed(&store).unwrap();
+        assert_eq!(load(&store, None).unwrap().unwrap(), as_killed(run));
     }
 
     #[test]
     fn request_numbers_grow_from_process_to_process() {
         let store = Store::temporary().unwrap().connection;
-        let first = first_request_number(&store).unwrap();
-        assert!(first_request_number(&store).unwrap() >= first + (1 << 40));
+        let first = begin_process(&store).unwrap();
+        assert!(begin_process(&store).unwrap() >= first + (1 << 40));
     }
 }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 /// Why an outcome would be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UndoReason {
+pub(super) enum UndoReason {
     /// The answers of the run are not trusted.
     Untrusted,
     /// The run was stopped by trouble with the API.
@@ -59,7 +59,7 @@ pub(super) fn keep_earlier(
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn undo_failures(store: &Connection, run: &mut RunReport) -> Result<()> {
+pub(super) fn undo_failures(store: &Connection, run: &mut RunReport) -> Result<()> {
     let undone = Undone::find(store, run.run_id, UndoReason::Outage)?;
     undone.restore_emails()?;
     undone.remove_rejects()?;
@@ -73,7 +73,7 @@ pub fn undo_failures(store: &Connection, run: &mut RunReport) -> Result<()> {
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn undo_answers(store: &Connection, run: &mut RunReport, at: &Rc<str>) -> Result<()> {
+pub(super) fn undo_answers(store: &Connection, run: &mut RunReport, at: &Rc<str>) -> Result<()> {
     let undone = Undone::find(store, run.run_id, UndoReason::Untrusted)?;
     let customers = undone.customers()?;
     undone.restore_emails()?;
@@ -225,8 +225,9 @@ impl<'a> Undone<'a> {
         self.store.execute(&uncount, [self.run_id])?;
         let none = "DELETE FROM _run_failures WHERE run_id = ?1 AND count = 0";
         self.store.execute(none, [self.run_id])?;
-        let delete =
-            format!("DELETE FROM _rejects WHERE run_id = ?1 AND row IN (SELECT row FROM ({rejects}))");
+        let delete = format!(
+            "DELETE FROM _rejects WHERE run_id = ?1 AND row IN (SELECT row FROM ({rejects}))"
+        );
         self.store.execute(&delete, [self.run_id])?;
         Ok(())
     }

@@ -7,10 +7,10 @@ use crate::domain::run::{HttpReport, RunReport};
 use crate::domain::status::LookupStatus;
 use crate::domain::stop::StopReason;
 use crate::stop_switch::StopSwitch;
-use crate::store::customers::{Answered, Customers};
-use crate::store::finish::{self, KeyJudge, Missing};
-use crate::store::lookups;
-use crate::store::{Store, StoreError, runs};
+use crate::store::customers::{Answered, Customers, Upserted};
+use crate::store::lookups::{self, FinishedLookup};
+use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
+use crate::store::{Store, StoreError, finish, runs};
 use crate::time;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use std::rc::Rc;
@@ -58,8 +58,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// What a writer has to know.
 #[derive(Clone, Debug)]
 pub struct WriterSettings {
-    /// Whether missing customers are believed.
-    pub missing: Missing,
+    /// Whether it is believed that customers are gone.
+    pub missing: MissingCustomers,
     /// The organization that answers must belong to, if it is known.
     pub organization: Option<String>,
     /// When the process began to work on the run.
@@ -82,21 +82,26 @@ pub fn start(
     let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
         let run = live.report();
-        let mut desk = Desk {
+        let connection = &store.connection;
+        let mut writer = BatchWriter {
             earlier_seconds: run.seconds,
-            judge: KeyJudge::load(&store.connection, run.run_id, settings.missing)?,
+            detector: WrongKeyDetector::load(connection, run.run_id, settings.missing)?,
+            organization: match settings.organization {
+                Some(ours) => Some(ours),
+                None => runs::organization(connection, run.run_id)?,
+            },
+            began: settings.began,
             run,
             live,
             stop,
-            settings,
         };
         let mut inbox = Inbox { settled, timer };
         let mut store = store;
         while let Some(batch) = inbox.batch() {
-            desk.commit_batch(&mut store, &batch)?;
+            writer.commit_batch(&mut store, &batch)?;
         }
-        desk.end(&mut store)?;
-        Ok((store, desk.run))
+        writer.end(&mut store)?;
+        Ok((store, writer.run))
     })
 }
 
@@ -137,17 +142,34 @@ impl Inbox {
     }
 }
 
-/// What the writer keeps in mind between commits.
-struct Desk {
+/// Writes a run, commit by commit, and what it keeps in mind between them.
+struct BatchWriter {
     run: RunReport,
     live: Arc<Live>,
-    judge: KeyJudge,
+    detector: WrongKeyDetector,
     stop: StopSwitch,
-    settings: WriterSettings,
+    /// The organization that answers must belong to, as far as it is known.
+    organization: Option<String>,
+    began: Instant,
     earlier_seconds: f64,
 }
 
-impl Desk {
+/// An answer that holds a customer.
+struct FoundAnswer<'a> {
+    settled: &'a Settled,
+    body: &'a CustomerBody,
+    at: Rc<str>,
+}
+
+/// What an answer is to the store.
+enum Accepted {
+    /// It is written; `None`: it is of a customer that was erased and is not to come back.
+    Customer(Option<i64>),
+    /// It is another organization's, and the run stops.
+    Refused,
+}
+
+impl BatchWriter {
     fn commit_batch(&mut self, store: &mut Store, batch: &[Settled]) -> Result<(), StoreError> {
         let commit = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut customers = Customers::new(&commit, self.run.run_id);
@@ -156,7 +178,7 @@ impl Desk {
         }
         customers.finish()?;
         drop(customers);
-        self.judge.save(&commit, self.run.run_id)?;
+        self.detector.save(&commit, self.run.run_id)?;
         self.save_run(&commit)?;
         commit.commit()?;
         self.publish();
@@ -173,68 +195,72 @@ impl Desk {
         if self.stop.reason().is_some_and(|reason| reason.distrusts_answers()) {
             return Ok(());
         }
-        let at = Rc::from(time::text(settled.at));
-        let mut leads_to = None;
+        let at: Rc<str> = time::text(settled.at).into();
+        let mut resolves_to = None;
         if let Outcome::Found(body) = &settled.outcome {
-            leads_to = self.write_customer(store, customers, (settled, body, &at))?;
-            if leads_to.is_none() {
-                return Ok(());
+            let answer = FoundAnswer { settled, body, at: Rc::clone(&at) };
+            match self.write_customer(store, customers, answer)? {
+                Accepted::Customer(key) => resolves_to = key,
+                Accepted::Refused => return Ok(()),
             }
         }
-        lookups::settle(store, self.run.run_id, settled, (leads_to, &at))?;
+        let lookup = FinishedLookup { settled, resolves_to, at: &at };
+        lookups::settle(store, self.run.run_id, lookup)?;
         self.run.counts.settle(settled.outcome.kind());
-        self.judge(settled, leads_to);
+        self.watch_key(lookup);
         Ok(())
     }
 
-    /// The key of the customer that was answered; `None` if it is another organization's, which
-    /// stops the run.
     fn write_customer<'a>(
         &mut self,
         store: &Connection,
         customers: &mut Customers<'a>,
-        (settled, body, at): (&Settled, &'a CustomerBody, &Rc<str>),
-    ) -> Result<Option<i64>, StoreError> {
-        let answered = Answered { request: settled.request, at };
-        let confirmed = match settled.planned.led_to {
-            Some(key) => customers.confirm(key, body, answered)?.then_some(key),
-            None => None,
-        };
-        let key = match confirmed {
-            Some(key) => key,
-            None => {
-                let customer = body.customer()?;
-                if let Some(theirs) = self.other_organization(store, &customer)? {
-                    self.stop.stop(theirs);
-                    return Ok(None);
-                }
-                let (key, changes) = customers.upsert(&customer, body.digest(), answered)?;
-                for change in changes {
-                    self.run.changes.add(change.kind, 1);
-                }
-                key
-            }
-        };
+        answer: FoundAnswer<'a>,
+    ) -> Result<Accepted, StoreError> {
+        let FoundAnswer { settled, body, at } = answer;
+        let answered = Answered { request: settled.request, at: &at };
         if body.email().is_some_and(|own| own.as_str() != settled.planned.email) {
             self.run.other_email += 1;
         }
-        Ok(Some(key))
+        if let Some(key) = settled.planned.led_to
+            && customers.confirm(key, body, answered)?
+        {
+            return Ok(Accepted::Customer(Some(key)));
+        }
+        let customer = body.customer()?;
+        if let Some(theirs) = self.other_organization(store, &customer)? {
+            self.stop.stop(theirs);
+            return Ok(Accepted::Refused);
+        }
+        match customers.upsert(&customer, body.digest(), answered)? {
+            Upserted::Stored { key, changes } => {
+                for change in changes {
+                    self.run.changes.add(change.kind, 1);
+                }
+                Ok(Accepted::Customer(Some(key)))
+            }
+            Upserted::Erased { .. } => Ok(Accepted::Customer(None)),
+        }
     }
 
-    /// Watches over the key: emails that led to a customer should go on to.
-    fn judge(&mut self, settled: &Settled, leads_to: Option<i64>) {
+    /// Stops the run if emails no longer resolve to customers as they should.
+    fn watch_key(&mut self, lookup: FinishedLookup<'_>) {
+        let FinishedLookup { settled, resolves_to, .. } = lookup;
         match (&settled.outcome, settled.planned.led_to) {
-            (Outcome::Found(_), Some(before)) if leads_to == Some(before) => self.judge.kept(),
-            (Outcome::Found(_) | Outcome::NotFound, Some(_)) => self.judge.lost(),
+            (Outcome::Found(_), Some(before)) if resolves_to == Some(before) => {
+                self.detector.kept();
+            }
+            (Outcome::Found(_) | Outcome::NotFound, Some(_)) => self.detector.lost(),
+            (Outcome::NotFound, None) => {}
             _ => return,
         }
-        if let Some(verdict) = self.judge.verdict() {
+        if let Some(verdict) = self.detector.verdict(&self.run.counts) {
             self.stop.stop(verdict);
         }
     }
 
-    /// The reason to stop if `customer` belongs to another organization than the store. The first
-    /// organization seen becomes the store's.
+    /// The reason to stop if `customer` belongs to another organization than the store, or than the
+    /// first one that this run saw.
     fn other_organization(
         &mut self,
         store: &Connection,
@@ -243,22 +269,22 @@ impl Desk {
         let Field::Given(theirs) = &customer.organization_id else {
             return Ok(None);
         };
-        match &self.settings.organization {
+        match &self.organization {
             Some(ours) if *ours == **theirs => Ok(None),
             Some(ours) => {
                 let (ours, theirs) = (ours.clone(), theirs.to_string());
                 Ok(Some(StopReason::OtherOrganization { ours, theirs }))
             }
             None => {
-                set_organization(store, theirs)?;
-                self.settings.organization = Some(theirs.to_string());
+                runs::set_organization(store, self.run.run_id, theirs)?;
+                self.organization = Some(theirs.to_string());
                 Ok(None)
             }
         }
     }
 
     fn save_run(&mut self, store: &Connection) -> Result<(), StoreError> {
-        let worked = time::instant() - self.settings.began;
+        let worked = time::instant() - self.began;
         self.run.seconds = self.earlier_seconds + worked.as_secs_f64();
         let http = lock(&self.live.http).clone();
         self.run.http = HttpReport::from(&http);
@@ -272,7 +298,7 @@ impl Desk {
     fn end(&mut self, store: &mut Store) -> Result<(), StoreError> {
         let at = time::text(time::now());
         let last = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        finish::end(&last, &mut self.run, &self.judge, self.stop.reason(), &at)?;
+        finish::end(&last, &mut self.run, &self.detector, self.stop.reason(), &at)?;
         self.save_run(&last)?;
         last.commit()?;
         self.publish();

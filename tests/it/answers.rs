@@ -166,7 +166,8 @@ fn too_many_failures_stop_the_run_and_those_that_may_pass_are_pending_again() {
     });
     let dir = TestDir::new();
     dir.emails(emails(1000));
-    let ended = dir.sync(api.url()).args(["--max-attempts", "1"]).run().exits(6);
+    let ended =
+        dir.sync(api.url()).args(["--max-attempts", "1", "--accept-missing"]).run().exits(6);
     ended.stdout_has("lookups failed or were rejected");
     let told = &dir.report()["counts"];
     let count = |name: &str| told[name].as_u64().unwrap();
@@ -183,14 +184,20 @@ fn an_outage_that_does_not_end_stops_the_run_and_fails_nobody() {
     let api = Api::with_rule(|request| (request.number > 20).then(|| Reply::error(500, "Oops")));
     let dir = TestDir::new();
     dir.emails(emails(400));
-    let sync = dir.sync(api.url()).args(["--max-attempts", "2", "--outage-wait", "2s"]);
+    let sync = dir.sync(api.url()).args([
+        "--max-attempts",
+        "2",
+        "--outage-wait",
+        "2s",
+        "--accept-missing",
+    ]);
     let (took, ended) = timed(|| sync.run());
     ended.exits(6).stdout_has("Run 1: stopped");
     assert!((Duration::from_secs(2)..Duration::from_secs(20)).contains(&took), "{took:?}");
     assert_eq!(dir.counts(), "rows 400, planned 400, not_found 20, pending 380");
     assert!(api.request_count() < 300, "{} requests", api.request_count());
     let api = Api::new();
-    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    dir.sync_of(api.url(), ["--resume", "--accept-missing"]).run().exits(0);
     assert_eq!(api.request_count(), 380);
 }
 
@@ -204,7 +211,7 @@ fn an_outage_that_ends_costs_nobody_an_answer() {
     });
     let dir = TestDir::new();
     dir.emails(emails(300));
-    dir.sync(api.url()).args(["--max-attempts", "3"]).run().exits(0);
+    dir.sync(api.url()).args(["--max-attempts", "3", "--accept-missing"]).run().exits(0);
     assert_eq!(dir.counts(), "rows 300, planned 300, not_found 300");
 }
 
@@ -215,7 +222,7 @@ fn failures_below_the_limit_do_not_stop_the_run() {
     });
     let dir = TestDir::new();
     dir.emails(emails(200));
-    dir.sync(api.url()).args(["--fail-above", "15%"]).run().exits(3);
+    dir.sync(api.url()).args(["--fail-above", "15%", "--accept-missing"]).run().exits(3);
     assert_eq!(dir.counts(), "rows 200, planned 200, not_found 180, rejected 20");
-    dir.sync(api.url()).args(["--fail-above", "5%"]).run().exits(6);
+    dir.sync(api.url()).args(["--fail-above", "5%", "--accept-missing"]).run().exits(6);
 }

@@ -30,7 +30,7 @@ fn answered(dir: &TestDir, api: &Api, json: &str) {
 #[test]
 fn a_new_customer_is_one_row_of_news() {
     let (dir, _api) = serving(&one(json!({"phone": "1", "devices": ["d1", "d2"]})));
-    dir.has_rows(NEWS, ["c1|created|NULL|NULL|NULL"]);
+    dir.has_rows(NEWS, [r#"c1|created|NULL|NULL|{"devices":["d1","d2"],"orders":["ord_c1"]}"#]);
     assert_eq!(dir.changes(), "created 1");
     dir.has_rows(
         "SELECT organization_id, email, name, phone, address, metadata, created_at, extra,
@@ -170,7 +170,14 @@ fn a_customer_to_whom_no_email_leads_is_missing_until_it_returns() {
     dir.sync(api.url()).run().exits(0);
     api.remove_email("a@x.io");
     dir.sync(api.url()).run().exits(0).stdout_has("1 missing");
-    dir.has_rows(NEWS, ["cust_a@x.io|missing|NULL|NULL|NULL"]);
+    dir.has_rows(
+        NEWS,
+        [
+            "cust_a@x.io|missing|NULL|NULL|NULL",
+            "cust_a@x.io|device_unassigned|NULL|dev_cust_a@x.io|NULL",
+            "cust_a@x.io|order_removed|NULL|ord_cust_a@x.io|NULL",
+        ],
+    );
     let state = "SELECT c.missing_since = d.unassigned_at, c.missing_since = o.removed_at, name
          FROM customers AS c JOIN device_assignments AS d ON d.customer_id = c.id
          JOIN orders AS o ON o.customer_id = c.id WHERE c.id = 'cust_a@x.io'";
@@ -179,7 +186,14 @@ fn a_customer_to_whom_no_email_leads_is_missing_until_it_returns() {
     dir.has_rows(NEWS, []);
     api.has_all(["a@x.io"]);
     dir.sync(api.url()).run().exits(0).stdout_has("1 returned");
-    dir.has_rows(NEWS, ["cust_a@x.io|returned|NULL|NULL|NULL"]);
+    dir.has_rows(
+        NEWS,
+        [
+            "cust_a@x.io|returned|NULL|NULL|NULL",
+            "cust_a@x.io|device_assigned|NULL|NULL|dev_cust_a@x.io",
+            "cust_a@x.io|order_added|NULL|NULL|ord_cust_a@x.io",
+        ],
+    );
     dir.has_rows(
         "SELECT d.unassigned_at IS NULL, c.missing_since IS NULL, d.assigned_after IS NULL
          FROM device_assignments AS d JOIN customers AS c ON c.id = d.customer_id

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use telemetron_sync::api::{classify::classify, retry_after};
-use telemetron_sync::domain::customer::{BrokenCustomer, Customer, is_json_object, same_json};
+use telemetron_sync::domain::customer::{BrokenCustomer, Customer, is_json_object};
+use telemetron_sync::domain::json::same_json;
 use telemetron_sync::domain::outcome::Answer;
 use telemetron_sync::source::{self, Location, SourceSettings};
 

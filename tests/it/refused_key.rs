@@ -23,7 +23,7 @@ fn a_refused_key_stops_the_run_at_once_and_nothing_is_failed() {
         assert!(api.request_count() <= 9, "{} requests", api.request_count());
         assert_eq!(dir.counts(), "rows 100, planned 100, pending 100");
         let good = Api::new();
-        dir.sync_of(good.url(), ["--resume"]).run().exits(0);
+        dir.sync_of(good.url(), ["--resume", "--accept-missing"]).run().exits(0);
         assert_eq!(good.request_count(), 100);
     }
 }
@@ -47,7 +47,7 @@ fn a_refused_email_alone_is_failed_and_the_run_goes_on() {
     let api = Api::with_rule(|request| (request.email == Some("p0007@x.io")).then(refused));
     let dir = TestDir::new();
     dir.emails(emails(50));
-    dir.sync(api.url()).run().exits(3);
+    dir.sync(api.url()).args(["--accept-missing"]).run().exits(3);
     assert_eq!(dir.counts(), "rows 50, planned 50, not_found 49, failed 1");
     dir.has_rows(
         "SELECT email, outcome, status, attempts FROM lookups WHERE outcome <> 'not_found'",
@@ -81,7 +81,7 @@ fn a_key_changed_in_its_file_goes_on_without_a_stop() {
     dir.write("key", "old-key\n");
     dir.emails(emails(40));
     let sync = dir.sync(api.url()).without_key().args(["--api-key-file", "key"]);
-    sync.args(["--concurrency", "4"]).run().exits(0);
+    sync.args(["--concurrency", "4", "--accept-missing"]).run().exits(0);
     assert!(revoked.load(Ordering::Relaxed));
     assert_eq!(dir.counts(), "rows 40, planned 40, not_found 40");
 }

@@ -30,7 +30,7 @@ fn the_json_holds_what_is_promised() {
         "rows 7, invalid 1, duplicate 1, planned 5, found 2, not_found 1, rejected 1, failed 1"
     );
     assert_eq!(report["counts"].as_object().unwrap().len(), 10);
-    assert_eq!(report["changes"].as_object().unwrap().len(), 8);
+    assert_eq!(report["changes"].as_object().unwrap().len(), 9);
     assert_eq!(report["changes"]["created"], 2);
     let http = &report["http"];
     assert_eq!((&http["requests"], &http["retries"]), (&6.into(), &1.into()));

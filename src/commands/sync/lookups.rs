@@ -12,8 +12,8 @@ use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::LookupSettings;
 use crate::plan::cursor::Cursor;
 use crate::stop_switch::StopSwitch;
+use crate::store::Store;
 use crate::store::writer::{self, BATCH_EMAILS, Live, WriterSettings};
-use crate::store::{Store, runs};
 use crate::time;
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -57,7 +57,7 @@ pub(super) async fn ask(
     stop: &StopSwitch,
 ) -> Result<(Store, RunReport), Error> {
     let run_id = live.report().run_id;
-    let first_request = runs::first_request_number(&store.connection)?;
+    let first_request = store.first_request();
     let mut cursor = Cursor::new(store.reader()?, run_id, asking.limit);
     let (settled, inbox) = mpsc::channel(CHANNEL);
     let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), asking.writer)?;

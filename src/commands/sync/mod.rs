@@ -13,7 +13,7 @@ use crate::app::settings::{Api, Environment, Job, OutputSettings, SyncSettings, 
 use crate::app::signals;
 use crate::commands::print;
 use crate::commands::sync::lookups::{Asking, ask, live, note_failure};
-use crate::commands::sync::planning::{Planned, end_dead_runs, plan};
+use crate::commands::sync::planning::{Planned, plan};
 use crate::display::{counted, escaped, grouped, human_duration};
 use crate::domain::counts::HttpTally;
 use crate::domain::exit::Exit;
@@ -25,6 +25,7 @@ use crate::report::rejects;
 use crate::report::{Format, text};
 use crate::sandbox::{Sandbox, start};
 use crate::stop_switch::StopSwitch;
+use crate::store::finish::end_killed_runs;
 use crate::store::writer::{Live, WriterSettings, organization, set_organization};
 use crate::store::{Store, StoreError, open_to_read, runs};
 use crate::time;
@@ -183,7 +184,7 @@ fn client(api: &Api) -> Result<(Option<Client>, Option<Sandbox>), Error> {
 fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
     let is_trial = settings.work.is_dry() && !settings.store.exists();
     let store = if is_trial { Store::temporary()? } else { Store::open(&settings.store)? };
-    runs::mark_dead(&store.connection)?;
+    runs::mark_killed(&store.connection)?;
     if let Some(named) = &settings.organization {
         match organization(&store.connection)? {
             Some(ours) if ours != *named => {
@@ -223,7 +224,8 @@ fn resume(mut store: Store, choice: RunChoice) -> Result<Resumed, Error> {
         ..run
     };
     let begin = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    end_dead_runs(&begin, Some(wanted), &time::text(time::now()))?;
+    end_killed_runs(&begin, Some(wanted), &time::text(time::now()))?;
+    runs::set_begun(&begin, wanted)?;
     runs::save(&begin, &run, &http)?;
     begin.commit()?;
     let (left, planned) = (counted(run.counts.pending, "email"), grouped(run.counts.planned));

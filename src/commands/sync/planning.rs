@@ -8,7 +8,7 @@ use crate::domain::run::RunReport;
 use crate::plan::build::{PlanSettings, PlanSummary, build, unanswered_emails};
 use crate::source::{self, InputRow};
 use crate::stop_switch::StopSwitch;
-use crate::store::finish::{self, KeyJudge, Missing};
+use crate::store::finish::end_killed_runs;
 use crate::store::{Store, runs};
 use crate::time;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -73,7 +73,7 @@ impl Desk<'_> {
         (understood, rows): (String, impl Iterator<Item = Result<InputRow, E>>),
     ) -> Result<Planned, Error> {
         let started_at = time::text(self.now);
-        end_dead_runs(store, None, &started_at)?;
+        end_killed_runs(store, None, &started_at)?;
         let run_id = runs::begin(store, source, &started_at)?;
         let settings = PlanSettings {
             run_id,
@@ -87,29 +87,6 @@ impl Desk<'_> {
         runs::save(store, &run, &HttpTally::default())?;
         Ok(Planned { run, line: line(&understood, &summary) })
     }
-}
-
-/// Runs that died are judged and ended, all but the one that goes on: another run may settle the
-/// same emails, and then nobody could tell any more what they led to before.
-///
-/// # Errors
-/// What SQLite says.
-pub(super) fn end_dead_runs(
-    store: &Connection,
-    except: Option<i64>,
-    at: &str,
-) -> Result<(), Error> {
-    for run_id in runs::unjudged(store, except)? {
-        if let Some(mut run) = runs::load(store, Some(run_id))? {
-            let judge = KeyJudge::load(store, run_id, Missing::Judged)?;
-            let (status, reason) = (run.status, run.stop_reason.clone());
-            finish::end(store, &mut run, &judge, None, at)?;
-            (run.status, run.stop_reason) = (status, reason);
-            let http = runs::load_http(store, &run)?;
-            runs::save(store, &run, &http)?;
-        }
-    }
-    Ok(())
 }
 
 fn warnings(store: &Connection, run: &RunReport) -> Result<Vec<String>, Error> {

@@ -64,7 +64,8 @@ fn changes<'a>(merged: &'a Merged<'_>) -> Vec<(&'static str, Option<&'a str>, Op
 #[test]
 fn a_new_customer_is_one_change_and_was_there_at_first_sight() {
     let merged = first(&answer(r#""devices":["d1","d2"],"orders":["o1"]"#), T0);
-    assert_eq!(changes(&merged), [("created", None, None)]);
+    let lists = r#"{"devices":["d1","d2"],"orders":["o1"]}"#;
+    assert_eq!(changes(&merged), [("created", None, Some(lists))]);
     assert!(merged.devices.open.iter().all(|one| one.after.is_none()));
     assert_eq!(merged.devices.open[1].n, 1);
     assert_eq!(merged.orders.open.len(), 1);
@@ -85,10 +86,11 @@ fn a_device_that_goes_and_comes_back_is_a_new_interval() {
     let first = seen(r#""devices":["d1","d2"]"#);
     let gone = merge(&first, &answer(r#""devices":["d2"]"#), T1);
     assert_eq!(changes(&gone), [("device_unassigned", Some("d1"), None)]);
-    assert_eq!(gone.devices.close, [0]);
+    let ended = EndedInterval { n: 0, id: "d1".into(), end: T1.into() };
+    assert_eq!(gone.devices.close, [ended]);
     let back = merge(&stored(Some(&first), &gone), &answer(r#""devices":["d1","d2"]"#), T2);
     assert_eq!(changes(&back), [("device_assigned", None, Some("d1"))]);
-    let again = NewInterval { n: 2, id: "d1".into(), after: Some(T1.into()) };
+    let again = NewInterval { n: 2, id: "d1".into(), after: Some(T1.into()), begin: T2.into() };
     assert_eq!(back.devices.open, [again]);
 }
 
@@ -109,7 +111,7 @@ fn an_absent_list_says_nothing_and_an_empty_one_closes_all() {
 fn the_first_list_is_first_sight_even_if_the_customer_is_known() {
     let first = seen("");
     let listed = merge(&first, &answer(r#""orders":["o1"]"#), T1);
-    assert_eq!(listed.changes, []);
+    assert_eq!(changes(&listed), [("order_added", None, Some("o1"))]);
     assert_eq!(listed.orders.open[0].after, None);
     let unlisted = merge(&stored(Some(&first), &listed), &answer(""), T2);
     let more = stored(Some(&stored(Some(&first), &listed)), &unlisted);
@@ -143,50 +145,136 @@ fn extra_is_kept_but_no_news() {
 }
 
 #[test]
-fn a_missing_customer_returns_in_one_row_with_new_intervals() {
-    let mut missing = seen(r#""name":"A","devices":["d1"]"#);
-    missing.missing_since = Some(T1.into());
-    missing.devices.open.clear();
-    let merged = merge(&missing, &answer(r#""name":"A","devices":["d1","d2"]"#), T2);
-    assert_eq!(changes(&merged), [("returned", None, None)]);
+fn a_missing_customer_returns_with_new_intervals() {
+    let lost = lose(&seen(r#""name":"A","devices":["d1"],"orders":[]"#), T1);
+    let merged = merge(&lost, &answer(r#""name":"A","devices":["d1","d2"]"#), T2);
+    assert_eq!(
+        changes(&merged),
+        [
+            ("returned", None, None),
+            ("device_assigned", None, Some("d1")),
+            ("device_assigned", None, Some("d2")),
+        ]
+    );
     assert!(merged.devices.open.iter().all(|one| one.after.as_deref() == Some(T1)));
 }
 
 #[test]
-fn a_clock_set_back_makes_no_interval_end_before_it_begins() {
-    let merged = merge(&seen(r#""devices":["d1"]"#), &answer(r#""devices":[]"#), "1999");
-    assert_eq!(&*merged.at, T0);
+fn what_a_missing_customer_had_ends() {
+    let merged = missing(&seen(r#""devices":["d1"],"orders":["o1"]"#), &T1.into());
+    assert_eq!(
+        changes(&merged),
+        [
+            ("missing", None, None),
+            ("device_unassigned", Some("d1"), None),
+            ("order_removed", Some("o1"), None),
+        ]
+    );
+    assert_eq!(merged.devices.listed_at.as_deref(), Some(T1));
+    let never_listed = missing(&seen(r#""orders":["o1"]"#), &T1.into());
+    assert_eq!(never_listed.devices.listed_at, None);
+}
+
+#[test]
+fn a_customer_that_was_not_missing_after_all_has_again_what_it_had() {
+    let before = seen(r#""devices":["d1","d2"],"orders":["o1"]"#);
+    let before = stored(Some(&before), &merge(&before, &answer(r#""devices":["d2"]"#), T1));
+    let back = not_missing(&lose(&before, T2), &"2026-01-01T03:00:00.000Z".into());
+    assert_eq!(
+        changes(&back),
+        [
+            ("returned", None, None),
+            ("device_assigned", None, Some("d2")),
+            ("order_added", None, Some("o1")),
+        ]
+    );
+    assert_eq!(back.devices.open[0].after.as_deref(), Some(T2));
+}
+
+#[test]
+fn a_list_that_comes_after_a_return_begins_after_the_last_interval_ended() {
+    let lost = lose(&seen(r#""devices":["d1"]"#), T1);
+    let returned = stored(Some(&lost), &merge(&lost, &answer(""), T1));
+    let listed = merge(&returned, &answer(r#""devices":["d1"]"#), T2);
+    assert_eq!(listed.devices.open[0].after.as_deref(), Some(T1));
+}
+
+#[test]
+fn a_clock_that_jumps_makes_no_interval_end_before_it_begins() {
+    let early = "2025-01-01T00:00:00.000Z";
+    let before = seen(r#""devices":["d1","d2"]"#);
+    let merged = merge(&before, &answer(r#""devices":["d3"]"#), early);
+    assert_eq!(&*merged.at, early, "the time is that of the answer");
+    assert!(merged.devices.close.iter().all(|one| &*one.end == T0));
+    let opened = &merged.devices.open[0];
+    assert_eq!((opened.after.as_deref(), &*opened.begin), (Some(early), early));
+    let back = merge(&stored(Some(&before), &merged), &answer(r#""devices":["d1"]"#), early);
+    let opened = &back.devices.open[0];
+    assert_eq!((opened.after.as_deref(), &*opened.begin), (Some(T0), T0), "it had ended then");
 }
 
 #[test]
 fn created_at_is_compared_in_the_stores_form() {
     let first = seen(r#""createdAt":"2025-10-01T12:00:00Z""#);
     assert_eq!(first.row.created_at.as_deref(), Some("2025-10-01T12:00:00.000Z"));
-    assert_eq!(
-        merge(&first, &answer(r#""createdAt":"2025-10-01T12:00:00.000Z""#), T1).row,
-        None
-    );
+    assert_eq!(merge(&first, &answer(r#""createdAt":"2025-10-01T12:00:00.000Z""#), T1).row, None);
 }
 
 proptest! {
     #[test]
-    fn the_open_intervals_are_always_the_last_list(
-        lists in proptest::collection::vec(proptest::collection::hash_set("[a-f]", 0..6), 1..8),
+    fn the_feed_tells_of_every_interval_and_they_never_overlap(
+        steps in proptest::collection::vec(
+            (proptest::option::of(proptest::collection::hash_set("[a-d]", 0..4)), 0..9_u8, 0..4_u8),
+            1..12,
+        ),
     ) {
         let mut now: Option<StoredCustomer> = None;
-        let mut told = 0;
-        for list in lists {
-            let given = answer(&format!(r#""devices":{}"#, serde_json::json!(list)));
+        let mut replayed: HashSet<String> = HashSet::new();
+        let mut ends: HashMap<String, String> = HashMap::new();
+        for (list, hour, kind) in steps {
+            let at = format!("2026-01-01T0{hour}:00:00.000Z");
+            let devices = list.as_ref().map(|list| format!(r#""devices":{}"#, serde_json::json!(list)));
+            let given = answer(&devices.unwrap_or_default());
             let merged = match &now {
-                None => first(&given, T0),
-                Some(stored) => merge(stored, &given, T1),
+                None => first(&given, &at),
+                Some(stored) if kind == 0 && stored.missing_since.is_none() => {
+                    missing(stored, &at.as_str().into())
+                }
+                Some(stored) if kind == 1 && stored.missing_since.is_some() => {
+                    not_missing(stored, &at.as_str().into())
+                }
+                Some(stored) => merge(stored, &given, &at),
             };
-            told += usize::from(now.is_some()) * (merged.devices.open.len() + merged.devices.close.len());
-            told -= usize::from(now.is_some()) * merged.changes.len();
+            for change in &merged.changes {
+                match (change.kind, &change.old, &change.new) {
+                    (Created, _, Some(lists)) => {
+                        let lists: Value = serde_json::from_str(lists).unwrap();
+                        let ids = lists["devices"].as_array().unwrap().iter();
+                        replayed = ids.map(|id| id.as_str().unwrap().to_owned()).collect();
+                    }
+                    (DeviceAssigned, _, Some(id)) => prop_assert!(replayed.insert(id.clone())),
+                    (DeviceUnassigned, Some(id), _) => prop_assert!(replayed.remove(id)),
+                    _ => {}
+                }
+            }
+            for new in &merged.devices.open {
+                let end = ends.get(&*new.id).map_or("", String::as_str);
+                prop_assert!(new.after.as_deref().is_none_or(|after| end <= after && after <= &*new.begin));
+                prop_assert!(end <= &*new.begin);
+            }
+            let begins = now.iter().flat_map(|stored| &stored.devices.open);
+            let begins: HashMap<i64, Rc<str>> = begins.map(|one| (one.n, one.begin.clone())).collect();
+            for ended in &merged.devices.close {
+                prop_assert!(begins[&ended.n] <= ended.end);
+                ends.insert(ended.id.clone(), ended.end.to_string());
+            }
             now = Some(stored(now.as_ref(), &merged));
-            let open = now.as_ref().unwrap().devices.open.iter();
-            prop_assert_eq!(open.map(|(_, id)| id.clone()).collect::<std::collections::HashSet<_>>(), list);
+            let open = now.iter().flat_map(|stored| &stored.devices.open);
+            let open: HashSet<String> = open.map(|interval| interval.id.clone()).collect();
+            prop_assert_eq!(&open, &replayed);
+            if let (Some(list), 2..) = (&list, kind) {
+                prop_assert_eq!(&open, list, "the last list");
+            }
         }
-        prop_assert_eq!(told, 0, "a change row for each interval that opens or closes");
     }
 }

@@ -27,7 +27,7 @@ const CUSTOMER_DATA: [&str; 5] = [
     "SELECT * FROM customers",
     "SELECT * FROM device_assignments",
     "SELECT * FROM orders",
-    "SELECT * FROM lookups",
+    "SELECT email, outcome, status, error, attempts, run_id, customer_id, answered_at FROM lookups",
     "SELECT * FROM changes",
 ];
 
@@ -201,6 +201,7 @@ fn nonzero(counts: &Value) -> String {
         "order_removed",
         "missing",
         "returned",
+        "erased",
     ];
     let told = names.iter().filter_map(|name| {
         let count = counts.get(name)?.as_u64().expect("a count");

@@ -175,7 +175,7 @@ fn too_many_failures_stop_the_run_and_those_that_may_pass_are_pending_again() {
     assert!(count("rejected") > 0 && count("not_found") > 0, "{told}");
     dir.has_rows("SELECT DISTINCT code FROM rejects", ["rejected"]);
     let api = Api::new();
-    dir.sync_of(api.url(), ["--resume"]).run().exits(3);
+    dir.sync_of(api.url(), ["--resume", "--accept-missing"]).run().exits(3);
     assert_eq!(api.request_count(), count("pending"));
 }
 

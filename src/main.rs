@@ -1,9 +1,8 @@
 //! The command line's entry: parse, run, exit.
 
-use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use telemetron_sync::app::cli;
+use telemetron_sync::app::{cli, logging, stderr};
 use telemetron_sync::domain::exit::Exit;
 use telemetron_sync::{commands, time};
 
@@ -11,20 +10,19 @@ fn main() -> ExitCode {
     let began = time::instant();
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tell(&format!("this is a fault of telemetron-sync ({place}). Please report it."));
+        logging::print_error(&format!(
+            "This is a bug in telemetron-sync ({place}). Please report it."
+        ));
     }));
     let cli = cli::parse();
-    match panic::catch_unwind(AssertUnwindSafe(|| commands::run(cli, began))) {
-        Ok(Ok(exit)) => exit.into(),
+    let exit = match panic::catch_unwind(AssertUnwindSafe(|| commands::run(cli, began))) {
+        Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
-            tell(&error.to_string());
-            error.exit().into()
+            logging::print_error(&error.to_string());
+            error.exit()
         }
-        Err(_) => Exit::Unusable.into(),
-    }
-}
-
-/// A closed standard error has nobody to tell.
-fn tell(error: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+        Err(_) => Exit::Failed,
+    };
+    stderr::flush();
+    exit.into()
 }

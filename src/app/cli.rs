@@ -1,10 +1,13 @@
-//! What can be typed. What is meant by it stands in `settings`.
+//! The command line: what can be typed. `settings` says what it means.
 
 use crate::domain::exit::Exit;
 use crate::percent;
+use crate::report::Format;
 use crate::sandbox::{FaultShare, Outage, RetryAfter, When};
 use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,21 +18,19 @@ use std::time::Duration;
 #[command(version, about, after_help = after_help(), max_term_width = 100)]
 #[command(propagate_version = true, disable_help_subcommand = true)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Look emails up and upsert what comes back into the store
+    /// Look emails up at the API and keep what it answers in the store
     Sync(Box<SyncArgs>),
     /// Print the report of a run
     Report(ReportArgs),
     /// List the runs of a store
     Runs(RunsArgs),
-    /// Serve made-up customers by the API's rules, on this machine alone
+    /// Serve made-up customers by the API's rules, on this machine only
     Sandbox(SandboxArgs),
     /// Print a script that completes commands and options in a shell
     Completions(CompletionsArgs),
@@ -38,10 +39,10 @@ pub enum Command {
 }
 
 fn after_help() -> String {
-    format!("Exit codes (where several hold, the one that stands higher):\n{}", Exit::table())
+    format!("Exit codes (if several apply, the first in this table wins):\n{}", Exit::table())
 }
 
-/// The command line. That options can stand in the environment is said once, not at each of them.
+/// The command line. That options can be set in the environment is said once, not at each of them.
 pub fn command() -> clap::Command {
     let behavior = SandboxBehavior::augment_args(clap::Command::new(""));
     let of_sandbox =
@@ -53,6 +54,13 @@ pub fn command() -> clap::Command {
         })
 }
 
+/// The names of the environment variables that stand for options.
+pub fn variables() -> BTreeSet<String> {
+    let command = command();
+    let args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    args.filter_map(clap::Arg::get_env).map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
 /// What was typed; or the help, the version, or an error is printed and the process ends.
 pub fn parse() -> Cli {
     match Cli::from_arg_matches(&command().get_matches()) {
@@ -62,7 +70,7 @@ pub fn parse() -> Cli {
 }
 
 const SYNC_HELP: &str = "\
-Options can stand in the environment, too: TELEMETRON_ and the option's name, as in
+Each option can also be set in the environment: TELEMETRON_ and its name, as in
 TELEMETRON_MAX_AGE=12h. The API key comes from TELEMETRON_API_KEY, from the file that --api-key-file
 names, or from a systemd credential named telemetron-api-key; never from an argument.
 
@@ -70,11 +78,11 @@ Examples:
   telemetron-sync sync customers.csv
   telemetron-sync sync customers.csv --max-age 12h --rate 20/s --deadline 50m --report last.json
   telemetron-sync sync postgres://crm@db/crm --table people --column email
+  telemetron-sync sync customers.csv --resume --deadline 50m
   telemetron-sync sync --resume
   telemetron-sync sync customers.csv --sandbox
 ";
 
-/// What `sync` takes.
 #[derive(Debug, Args)]
 #[command(after_help = format!("{SYNC_HELP}\n{}", after_help()))]
 pub struct SyncArgs {
@@ -82,73 +90,65 @@ pub struct SyncArgs {
     #[arg(value_name = "SOURCE")]
     pub source: Option<String>,
 
-    /// Go on with the newest unfinished run, or with the one of this number
+    /// Continue the newest unfinished run, or run number RUN; with a SOURCE, the unfinished run of
+    /// that SOURCE, or a new one if there is none
     #[arg(
         long,
         value_name = "RUN",
         num_args = 0..=1,
+        require_equals = true,
         default_missing_value = "newest",
-        conflicts_with_all = ["source", "retry_failed", "dry_run"]
+        conflicts_with = "retry_failed"
     )]
-    pub resume: Option<RunChoice>,
+    pub resume: Option<ResumeChoice>,
 
     /// Look up again the emails whose last lookup failed or was rejected
     #[arg(long, conflicts_with = "source")]
     pub retry_failed: bool,
 
-    /// Plan and tell what would be asked; no request, nothing kept
+    /// Plan, print what a run would do, and stop: no request is sent and the store stays as it is
     #[arg(long, env = "TELEMETRON_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,
 
-    /// Where the answers go.
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// How the source is read.
     #[command(flatten)]
     pub source_options: SourceArgs,
 
-    /// What is looked up.
     #[command(flatten)]
     pub plan: PlanArgs,
 
-    /// How the API is asked.
     #[command(flatten)]
     pub api: ApiArgs,
 
-    /// The built-in sandbox.
     #[command(flatten)]
     pub sandbox: SyncSandboxArgs,
 
-    /// What is told.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 /// A run, as `--resume` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunChoice {
-    /// The newest unfinished one.
+pub enum ResumeChoice {
     Newest,
-    /// The one of this number.
-    Numbered(i64),
+    Run(i64),
 }
 
-impl std::str::FromStr for RunChoice {
+impl std::str::FromStr for ResumeChoice {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "newest" => Ok(Self::Newest),
-            number => number
-                .parse()
-                .map(Self::Numbered)
-                .map_err(|_| "it takes the number of a run and no SOURCE"),
+            number => number.parse().map(Self::Run).map_err(
+                |_| "give the number of a run, as in --resume=7 (see `telemetron-sync runs`)",
+            ),
         }
     }
 }
 
-/// Where the store is.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
     /// The SQLite store, on a local disk [default: telemetron.db; with --sandbox, sandbox.db]
@@ -156,27 +156,26 @@ pub struct StoreArgs {
     pub store: Option<PathBuf>,
 }
 
-/// How the source is read.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reading the source")]
 pub struct SourceArgs {
-    /// The column of emails: its name, or its number from 1 [default: found by its name]
+    /// The column of emails: its name, or its number from 1 [default: detected]
     #[arg(long, value_name = "NAME", env = "TELEMETRON_COLUMN")]
     pub column: Option<String>,
 
-    /// What separates the cells of a CSV file: one character, or "tab" [default: sniffed]
+    /// The delimiter of a CSV file: one character, or "tab" [default: detected]
     #[arg(long, value_name = "C", value_parser = delimiter, env = "TELEMETRON_DELIMITER")]
     pub delimiter: Option<u8>,
 
-    /// The first row of a CSV file is no header
+    /// The first row of a CSV file is data, not a header
     #[arg(long, env = "TELEMETRON_NO_HEADER", value_parser = FalseyValueParser::new())]
     pub no_header: bool,
 
-    /// The encoding of a CSV file [default: sniffed]
+    /// The encoding of a CSV file [default: detected]
     #[arg(long, value_name = "NAME", env = "TELEMETRON_ENCODING")]
     pub encoding: Option<String>,
 
-    /// The table of a database, with --column
+    /// The table of a database; --column names its column of emails
     #[arg(long, value_name = "NAME", env = "TELEMETRON_TABLE")]
     pub table: Option<String>,
 
@@ -185,40 +184,38 @@ pub struct SourceArgs {
     pub query: Option<String>,
 }
 
-/// What is looked up.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What is looked up, and until when")]
+#[command(next_help_heading = "Selection")]
 pub struct PlanArgs {
     /// Skip emails that were answered within this time, such as 12h
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_MAX_AGE")]
     pub max_age: Option<Duration>,
 
-    /// Look up at most this many emails; the rest stays pending
+    /// Look up at most this many emails; the rest stay pending
     #[arg(long, value_name = "N", env = "TELEMETRON_LIMIT")]
     pub limit: Option<u64>,
 
-    /// End within this time of the start, whatever is left
+    /// Stop this long after the start; the rest stay pending
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_DEADLINE")]
     pub deadline: Option<Duration>,
 
-    /// Believe that more than half of the known customers are gone
+    /// Accept that more than half of the known customers are gone
     #[arg(long, env = "TELEMETRON_ACCEPT_MISSING", value_parser = FalseyValueParser::new())]
     pub accept_missing: bool,
 }
 
-/// How the API is asked.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Asking the API")]
+#[command(next_help_heading = "API")]
 pub struct ApiArgs {
-    /// The base of the API [default: the vendor's]
+    /// The base URL of the API [default: the vendor's]
     #[arg(long, value_name = "URL", env = "TELEMETRON_API_URL")]
     pub api_url: Option<String>,
 
-    /// The file that holds the API key; else TELEMETRON_API_KEY does
+    /// The file that contains the API key [default: TELEMETRON_API_KEY holds the key]
     #[arg(long, value_name = "PATH", env = "TELEMETRON_API_KEY_FILE")]
     pub api_key_file: Option<PathBuf>,
 
-    /// Refuse answers of any other organization [default: the store's]
+    /// Refuse answers from any other organization [default: the store's]
     #[arg(long, value_name = "ID", env = "TELEMETRON_ORGANIZATION")]
     pub organization: Option<String>,
 
@@ -226,11 +223,11 @@ pub struct ApiArgs {
     #[arg(long, value_name = "N", env = "TELEMETRON_CONCURRENCY", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub concurrency: Option<u32>,
 
-    /// Keep that many in flight, and do not adapt to what the API bears
+    /// Keep exactly that many lookups in flight, whatever the API sustains
     #[arg(long, env = "TELEMETRON_FIXED_CONCURRENCY", value_parser = FalseyValueParser::new())]
     pub fixed_concurrency: bool,
 
-    /// At most this many requests, such as 10/s or 600/m [default: no limit]
+    /// At most this many requests per second or minute, such as 10/s or 600/m [default: no limit]
     #[arg(long, value_name = "N/s", value_parser = rate, env = "TELEMETRON_RATE")]
     pub rate: Option<f64>,
 
@@ -238,37 +235,36 @@ pub struct ApiArgs {
     #[arg(long, value_name = "N", env = "TELEMETRON_MAX_ATTEMPTS", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: Option<u32>,
 
-    /// Time for a whole request [default: 30s]
+    /// Timeout for a whole request [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_TIMEOUT")]
     pub timeout: Option<Duration>,
 
-    /// Time for a connection [default: 10s]
+    /// Timeout for a connection [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_CONNECT_TIMEOUT")]
     pub connect_timeout: Option<Duration>,
 
-    /// The longest pause that the API may ask for before the run stops [default: 5m]
+    /// Stop if the API asks for a longer pause than this [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_MAX_RETRY_AFTER")]
     pub max_retry_after: Option<Duration>,
 
-    /// How long an outage may last before the run stops [default: 10m]
+    /// Stop if an outage lasts longer than this [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_OUTAGE_WAIT")]
     pub outage_wait: Option<Duration>,
 
-    /// Stop when more of the finished emails failed or were rejected [default: 50%]
+    /// Stop if more than this share of the finished emails failed or were rejected [default: 50%]
     #[arg(long, value_name = "P%", value_parser = percent::parse, env = "TELEMETRON_FAIL_ABOVE")]
     pub fail_above: Option<f64>,
 }
 
-/// What is told, and where.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Telling")]
+#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Write the report here, in the format of the ending (.txt, .json, .md, .html, .prom);
-    /// repeatable
+    /// Write the report to this file, in the format of its extension (.txt, .json, .md, .html,
+    /// .prom); repeatable
     #[arg(long, value_name = "PATH", env = "TELEMETRON_REPORT")]
     pub report: Vec<PathBuf>,
 
-    /// Write the rows that were invalid, rejected or failed here, as CSV
+    /// Write the rows that were invalid, rejected or failed to this file, as CSV
     #[arg(long, value_name = "PATH", env = "TELEMETRON_REJECTS")]
     pub rejects: Option<PathBuf>,
 
@@ -283,15 +279,15 @@ pub struct OutputArgs {
     )]
     pub progress: ProgressChoice,
 
-    /// Tell nothing while all is well
+    /// Print only problems
     #[arg(short, long, env = "TELEMETRON_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
 
-    /// Tell more: -v names single emails, -vv each attempt
+    /// Print more: -v names single emails, -vv each attempt
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// The format of log lines on stderr: text or json
+    /// The format of the lines on stderr: text or json
     #[arg(
         long,
         value_enum,
@@ -303,10 +299,9 @@ pub struct OutputArgs {
     pub log_format: LogFormat,
 }
 
-/// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProgressChoice {
-    /// A bar on a terminal, else plain lines
+    /// A bar on a terminal, plain lines elsewhere
     Auto,
     /// A bar
     Bar,
@@ -316,7 +311,6 @@ pub enum ProgressChoice {
     None,
 }
 
-/// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people
@@ -325,43 +319,40 @@ pub enum LogFormat {
     Json,
 }
 
-/// What `report` takes.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// The run [default: the newest]
     #[arg(value_name = "RUN")]
     pub run: Option<i64>,
 
-    /// The form: text, json, md, html or prom
+    /// The format: text, json, md, html or prom
     #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
-    pub format: ReportFormat,
+    pub format: Format,
 
-    /// Which store.
     #[command(flatten)]
     pub store: StoreArgs,
 }
 
-/// The forms of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-    /// Markdown
-    Md,
-    /// A page
-    Html,
-    /// For Prometheus
-    Prom,
-}
-
-/// What `runs` takes.
 #[derive(Debug, Args)]
 pub struct RunsArgs {
-    /// Which store.
+    /// List at most this many runs
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+
+    /// The format: text or json
+    #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
+    pub format: RunsFormat,
+
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunsFormat {
+    /// A table for people
+    Text,
+    /// A JSON array, an object for each run
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -376,7 +367,8 @@ pub struct SyncSandboxArgs {
 }
 
 /// The options that `sync --sandbox` and `sandbox` share.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SandboxBehavior {
     /// The shortest time until the sandbox answers [default: 20ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -394,23 +386,28 @@ pub struct SandboxBehavior {
     /// repeatable. FAULT is a status from 300 to 599, one with -retry-after (429-retry-after), or
     /// missing-route (404 from a gateway), timeout, reset, reset-midway, truncated, slow, not-json,
     /// null, cut-json, wrong-types, huge, deep, gzip-bomb
+    #[serde(skip)]
     #[arg(long, value_name = "FAULT=P%")]
     pub fault: Vec<FaultShare>,
 
     /// The share of emails that get a fault at every attempt, such as 403=2%; repeatable
+    #[serde(skip)]
     #[arg(long, value_name = "FAULT=P%")]
     pub permanent_fault: Vec<FaultShare>,
 
     /// Close the port for a time: 30s+10s begins 30 seconds after the first request and lasts 10
     /// seconds, 200+10s begins with the 200th request; repeatable
+    #[serde(skip)]
     #[arg(long, value_name = "BEGIN+TIME")]
     pub outage: Vec<Outage>,
 
     /// Refuse every key from then on: a time after the first request, or the number of a request
+    #[serde(skip)]
     #[arg(long, value_name = "WHEN")]
     pub revoke_key: Option<When>,
 
     /// Accept only the key with "-rotated" added to it from then on
+    #[serde(skip)]
     #[arg(long, value_name = "WHEN")]
     pub rotate_key: Option<When>,
 
@@ -419,6 +416,7 @@ pub struct SandboxBehavior {
     pub rate_limit: Option<f64>,
 
     /// The Retry-After header of 429 and of -retry-after faults: a time or "none" [default: 1s]
+    #[serde(skip)]
     #[arg(long, value_name = "TIME")]
     pub retry_after: Option<RetryAfter>,
 
@@ -527,19 +525,31 @@ mod tests {
         assert!(delimiter("ä").is_err() && delimiter("").is_err() && delimiter(",,").is_err());
     }
 
+    fn parsed(args: &[&str]) -> Result<SyncArgs, String> {
+        let args = ["telemetron-sync", "sync"].iter().chain(args);
+        let matches = command().try_get_matches_from(args).map_err(|error| error.to_string())?;
+        match Cli::from_arg_matches(&matches).map(|cli| cli.command) {
+            Ok(Command::Sync(sync)) => Ok(*sync),
+            Ok(_) => unreachable!("sync was typed"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     #[test]
-    fn resume_takes_a_number_or_nothing() {
-        let resume = |args: &[&str]| {
-            let args = ["telemetron-sync", "sync"].iter().chain(args);
-            match Cli::try_parse_from(args).map(|cli| cli.command) {
-                Ok(Command::Sync(sync)) => Ok(sync.resume),
-                Ok(_) => unreachable!("sync was typed"),
-                Err(error) => Err(error.to_string()),
-            }
-        };
-        assert_eq!(resume(&["--resume"]), Ok(Some(RunChoice::Newest)));
-        assert_eq!(resume(&["--resume", "7"]), Ok(Some(RunChoice::Numbered(7))));
-        assert!(resume(&["--resume", "list.csv"]).unwrap_err().contains("number of a run"));
-        assert!(resume(&["list.csv", "--resume"]).is_err());
+    fn resume_takes_a_number_after_an_equals_sign_or_nothing() {
+        let resume = |args: &[&str]| parsed(args).map(|sync| (sync.resume, sync.source));
+        let newest = Some(ResumeChoice::Newest);
+        assert_eq!(resume(&["--resume"]), Ok((newest, None)));
+        assert_eq!(resume(&["--resume=7"]), Ok((Some(ResumeChoice::Run(7)), None)));
+        assert_eq!(resume(&["--resume", "list.csv"]), Ok((newest, Some("list.csv".into()))));
+        assert_eq!(resume(&["list.csv", "--resume"]), Ok((newest, Some("list.csv".into()))));
+        assert!(resume(&["--resume=list.csv"]).unwrap_err().contains("number of a run"));
+    }
+
+    #[test]
+    fn sandbox_options_need_the_sandbox() {
+        let seed = |args: &[&str]| parsed(args).map(|sync| sync.sandbox.behavior.seed);
+        assert_eq!(seed(&["list.csv", "--sandbox", "--seed", "3"]), Ok(Some(3)));
+        assert!(seed(&["list.csv", "--seed", "3"]).unwrap_err().contains("--sandbox"));
     }
 }

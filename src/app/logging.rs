@@ -1,50 +1,195 @@
-//! Log lines on standard error, past a progress bar if there is one.
+//! Log lines on standard error: plain text for people, or one JSON object a line.
+//!
+//! The message of an event is for people; its fields, such as `event = "outage_began"`, are for
+//! programs and appear in JSON alone.
 
 use crate::app::cli::LogFormat;
 use crate::app::settings::Verbosity;
-use indicatif::ProgressBar;
-use std::io::{self, Write};
-use tracing::Level;
-use tracing_subscriber::fmt::MakeWriter;
+use crate::app::stderr;
+use crate::time;
+use serde_json::{Map, Value};
+use std::fmt::{self, Debug};
+use std::io::{IsTerminal as _, stderr as standard_error};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Begins to log: nothing at all when quiet, single emails from `Verbosity::Emails` on.
-pub fn begin(voice: Verbosity, format: LogFormat, bar: &ProgressBar) {
-    let level = match voice {
-        Verbosity::Quiet => return,
-        Verbosity::Normal => Level::INFO,
-        Verbosity::Emails => Level::DEBUG,
-        Verbosity::Attempts => Level::TRACE,
+/// The form of the lines, once known.
+static FORMAT: OnceLock<Lines> = OnceLock::new();
+
+/// The run that the lines are about; 0 before there is one.
+static RUN: AtomicI64 = AtomicI64::new(0);
+
+/// The name of an event that has none of its own.
+const UNNAMED: &str = "message";
+
+/// Begins to log. Quiet: errors alone; single emails from `Verbosity::Emails` on.
+pub fn start(verbosity: Verbosity, format: LogFormat) {
+    let level = match verbosity {
+        Verbosity::Quiet => LevelFilter::ERROR,
+        Verbosity::Normal => LevelFilter::INFO,
+        Verbosity::Emails => LevelFilter::DEBUG,
+        Verbosity::Attempts => LevelFilter::TRACE,
     };
-    // Only this program's lines: libraries would tell of headers and bodies.
-    let filter = tracing_subscriber::EnvFilter::new(format!("off,telemetron_sync={level}"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(PastBar(bar.clone()))
-        .with_target(false);
+    let lines = *FORMAT.get_or_init(|| Lines::new(format));
+    // Only this program's lines: libraries would print headers and bodies.
+    let ours = Targets::new().with_target("telemetron_sync", level);
     // An error means that another subscriber is set already, as in a test.
-    let _ = match format {
-        LogFormat::Text => lines.with_ansi(false).without_time().try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    };
+    let _ = tracing_subscriber::registry().with(lines.with_filter(ours)).try_init();
 }
 
-#[derive(Clone)]
-struct PastBar(ProgressBar);
+/// Names the run in the lines to come.
+pub fn set_run(run_id: i64) {
+    RUN.store(run_id, Ordering::Relaxed);
+}
 
-impl<'a> MakeWriter<'a> for PastBar {
-    type Writer = Self;
+/// Prints a line whatever the verbosity is. `fields` are for programs.
+pub fn print(event: &str, text: &str, fields: impl IntoIterator<Item = (&'static str, Value)>) {
+    let lines = FORMAT.get_or_init(|| Lines::new(LogFormat::Text));
+    let mut all = Map::from_iter([("event".to_owned(), event.into())]);
+    all.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    stderr::line(lines.render(Level::INFO, text, all));
+}
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+/// Prints why the command failed, whatever the verbosity is.
+pub fn print_error(text: &str) {
+    let lines = FORMAT.get_or_init(|| Lines::new(LogFormat::Text));
+    let event = Map::from_iter([("event".to_owned(), "error".into())]);
+    stderr::line(lines.render(Level::ERROR, text, event));
+}
+
+/// How an event becomes a line.
+#[derive(Clone, Copy)]
+enum Lines {
+    /// On a terminal.
+    Text,
+    /// In a file or a journal of a program.
+    TextWithTime,
+    Json,
+}
+
+impl Lines {
+    fn new(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Json => Self::Json,
+            LogFormat::Text if standard_error().is_terminal() => Self::Text,
+            LogFormat::Text => Self::TextWithTime,
+        }
+    }
+
+    fn render(self, level: Level, text: &str, fields: Map<String, Value>) -> String {
+        let label = match level {
+            Level::ERROR => "error: ",
+            Level::WARN => "warning: ",
+            _ => "",
+        };
+        match self {
+            Self::Text => format!("{label}{text}"),
+            Self::TextWithTime => format!("{} {label}{text}", time::text(time::now())),
+            Self::Json => object(level, text, fields),
+        }
     }
 }
 
-impl Write for PastBar {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(line))
+fn object(level: Level, text: &str, fields: Map<String, Value>) -> String {
+    let mut object = Map::new();
+    object.insert("timestamp".to_owned(), time::text(time::now()).into());
+    object.insert("level".to_owned(), level.as_str().to_lowercase().into());
+    object.insert("event".to_owned(), UNNAMED.into());
+    let run = RUN.load(Ordering::Relaxed);
+    if run != 0 {
+        object.insert("run_id".to_owned(), run.into());
+    }
+    if !text.is_empty() {
+        object.insert("message".to_owned(), text.into());
+    }
+    object.extend(fields);
+    Value::Object(object).to_string()
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        stderr::line(self.render(*event.metadata().level(), &fields.message, fields.others));
+    }
+}
+
+/// The message of an event and its other fields.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.others.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" { self.message = text } else { self.put(field, text) }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.put(field, value);
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lines")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_for_people_and_json_has_every_field() {
+        let fields = || Map::from_iter([("event".to_owned(), "x".into()), ("n".into(), 3.into())]);
+        assert_eq!(Lines::Text.render(Level::INFO, "news", fields()), "news");
+        assert_eq!(Lines::Text.render(Level::WARN, "news", fields()), "warning: news");
+        assert!(
+            Lines::TextWithTime.render(Level::ERROR, "bad", fields()).ends_with("Z error: bad")
+        );
+        let json = Lines::Json.render(Level::WARN, "a \"b\"\n", fields());
+        assert_eq!(json.lines().count(), 1);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (&json["event"], &json["level"], &json["n"]),
+            (&"x".into(), &"warn".into(), &3.into())
+        );
+        assert_eq!(json["message"], "a \"b\"\n");
+        assert!(json["timestamp"].as_str().unwrap().ends_with('Z'));
     }
 }

@@ -1,8 +1,12 @@
 //! Everything around the job: options, settings, errors, logs, progress and signals.
 
 pub mod cli;
+pub mod environment;
 pub mod error;
 pub mod logging;
+pub mod os;
 pub mod progress;
+pub mod run_options;
 pub mod settings;
 pub mod signals;
+pub mod stderr;

@@ -32,7 +32,7 @@ pub fn run(cli: Cli, began: Instant) -> Result<Exit, Error> {
 fn print(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Stdout(error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -1,8 +1,8 @@
 //! `report`: prints a stored run's report.
 
-use crate::app::cli::{ReportArgs, ReportFormat};
+use crate::app::cli::ReportArgs;
 use crate::app::error::Error;
-use crate::app::settings::read_store_path;
+use crate::app::settings::{read_store_path, store_option};
 use crate::commands::print;
 use crate::display::human_duration;
 use crate::domain::exit::Exit;
@@ -23,24 +23,18 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
     let run = runs::load(&store, args.run)?;
     let run = run.ok_or(args.run.map_or(Error::NoRuns, Error::NoRun))?;
     let run = as_it_is(run, &path);
-    let format = match args.format {
-        ReportFormat::Text => Format::Text,
-        ReportFormat::Json => Format::Json,
-        ReportFormat::Md => Format::Markdown,
-        ReportFormat::Html => Format::Html,
-        ReportFormat::Prom => Format::Prom,
-    };
     let data = report_data::load(&store, &run)?;
-    let mut text = format.render(&run, &data);
-    if run.status == Status::Running && format == Format::Text {
+    let mut text = args.format.render(&run, &data);
+    if run.status == Status::Running && args.format == Format::Text {
         text.push_str(&progress(&run));
     }
     print(&text)?;
     Ok(Exit::Complete)
 }
 
-/// A run that is `running` while nobody holds the lock died.
-pub fn as_it_is(run: RunReport, store: &Path) -> RunReport {
+/// A run that is `running` while nobody holds the lock was killed.
+pub fn as_it_is(mut run: RunReport, store: &Path) -> RunReport {
+    run.store_option = store_option(store);
     if run.status == Status::Running && !RunLock::is_held(store) {
         return runs::as_killed(run);
     }

@@ -2,7 +2,7 @@
 
 use crate::app::cli::SandboxArgs;
 use crate::app::error::Error;
-use crate::app::settings;
+use crate::app::run_options;
 use crate::commands::print;
 use crate::display::grouped;
 use crate::domain::exit::Exit;
@@ -16,7 +16,7 @@ const MOST_LISTED: usize = 10;
 /// # Errors
 /// The address cannot be listened on.
 pub fn run(args: &SandboxArgs) -> Result<Exit, Error> {
-    let settings = settings::sandbox(args);
+    let settings = run_options::sandbox(args);
     let organizations = settings.organizations();
     let sandbox = start(settings).map_err(Error::Sandbox)?;
     print(&greeting(&sandbox.url(), &organizations))?;

@@ -1,43 +1,37 @@
 //! The exit codes: what a scheduler or a script may rely on.
+//!
+//! Pure: no clock, no I/O.
 
 use std::fmt::Write as _;
 
-/// How a command ended. The order is the precedence: where several hold, the greatest is told.
+/// How a command ended. The order is the precedence: if several apply, the greatest wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Every planned email has an answer.
     Complete,
-    /// Finished, with emails that were rejected or failed.
     Partial,
-    /// Stopped as told.
-    Told,
-    /// Stopped by trouble with the API.
-    Trouble,
-    /// SIGTERM.
+    LimitReached,
+    ApiTrouble,
     Terminated,
-    /// SIGINT.
     Interrupted,
-    /// The key is refused, or another organization's.
-    Key,
-    /// The run could not do its job.
-    Unusable,
-    /// Another run holds the store.
-    Locked,
-    /// The command line is wrong.
+    HungUp,
+    WrongKey,
+    Failed,
+    StoreLocked,
     Usage,
 }
 
 impl Exit {
     /// Every code, the greatest precedence first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Usage,
-        Self::Locked,
-        Self::Unusable,
-        Self::Key,
+        Self::StoreLocked,
+        Self::Failed,
+        Self::WrongKey,
+        Self::HungUp,
         Self::Interrupted,
         Self::Terminated,
-        Self::Trouble,
-        Self::Told,
+        Self::ApiTrouble,
+        Self::LimitReached,
         Self::Partial,
         Self::Complete,
     ];
@@ -46,32 +40,36 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Usage => 2,
-            Self::Locked => 75,
-            Self::Unusable => 1,
-            Self::Key => 5,
+            Self::StoreLocked => 75,
+            Self::Failed => 1,
+            Self::WrongKey => 5,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
-            Self::Trouble => 6,
-            Self::Told => 4,
+            Self::ApiTrouble => 6,
+            Self::LimitReached => 4,
             Self::Partial => 3,
             Self::Complete => 0,
         }
     }
 
-    /// What it means, for the help and the README.
+    /// What it means, for the help and the reference.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Usage => "the command line is wrong",
-            Self::Locked => "another run holds this store; try again later",
-            Self::Unusable => "the run could not do its job: source, store or settings unusable",
-            Self::Key => "the key is refused or another organization's; --resume goes on",
-            Self::Interrupted => "interrupted by SIGINT after a clean drain; --resume goes on",
-            Self::Terminated => "interrupted by SIGTERM after a clean drain; --resume goes on",
-            Self::Trouble => {
-                "stopped by trouble: outage, failure limit, too long a pause; --resume goes on"
+            Self::Usage => "invalid command line",
+            Self::StoreLocked => "another run holds this store; try again later",
+            Self::Failed => "the run could not do its job: source, store or settings unusable",
+            Self::WrongKey => {
+                "the key was refused or belongs to another organization; --resume continues"
             }
-            Self::Told => "stopped as told by --deadline or --limit; --resume goes on",
-            Self::Partial => "finished, but some emails were rejected or failed; they are listed",
+            Self::HungUp => "interrupted by SIGHUP after a clean stop; --resume continues",
+            Self::Interrupted => "interrupted by SIGINT after a clean stop; --resume continues",
+            Self::Terminated => "interrupted by SIGTERM after a clean stop; --resume continues",
+            Self::ApiTrouble => {
+                "stopped: outage, failure limit or long pause of the API; --resume continues"
+            }
+            Self::LimitReached => "stopped: --deadline or --limit reached; --resume continues",
+            Self::Partial => "finished, but some emails were rejected or failed (they are listed)",
             Self::Complete => "every planned email has an answer",
         }
     }
@@ -99,6 +97,6 @@ mod tests {
     fn the_table_lists_the_codes_in_order_of_precedence() {
         assert!(Exit::ALL.iter().rev().is_sorted());
         let codes = Exit::ALL.map(Exit::code);
-        assert_eq!(codes, [2, 75, 1, 5, 130, 143, 6, 4, 3, 0]);
+        assert_eq!(codes, [2, 75, 1, 5, 129, 130, 143, 6, 4, 3, 0]);
     }
 }

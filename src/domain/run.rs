@@ -5,7 +5,7 @@
 use crate::domain::counts::{ChangeCounts, Counts, HttpTally, Latency};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// How a run stands.
@@ -43,12 +43,12 @@ impl Status {
     }
 }
 
-/// Everything that is told of a run; the store holds it, the report prints it.
+/// Everything known of a run; the store holds it, the report prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// The run's number in its store.
+    /// The run's number in its store; 0 (in JSON null) if it failed before it had a plan.
+    #[serde(serialize_with = "number_or_null", deserialize_with = "number_or_zero")]
     pub run_id: i64,
-    /// How it stands.
     pub status: Status,
     /// Why it stopped early.
     pub stop_reason: Option<String>,
@@ -68,6 +68,9 @@ pub struct RunReport {
     pub changes: ChangeCounts,
     /// The requests.
     pub http: HttpReport,
+    /// Emails that were rejected or failed, by kind.
+    #[serde(default)]
+    pub failures: Vec<FailureCount>,
     /// Answers under another email than the one asked for.
     pub other_email: u64,
     /// What a person should know.
@@ -75,9 +78,30 @@ pub struct RunReport {
     /// Whether a later plan of the same source has taken over what is pending.
     #[serde(skip)]
     pub replaced: bool,
+    /// ` --store PATH` as the next command has to repeat it; empty for the default.
+    #[serde(skip)]
+    pub store_option: String,
 }
 
-/// The requests of a run, as told.
+fn number_or_null<S: Serializer>(run_id: &i64, to: S) -> Result<S::Ok, S::Error> {
+    Some(*run_id).filter(|run_id| *run_id != 0).serialize(to)
+}
+
+fn number_or_zero<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(0))
+}
+
+/// The emails of a run that were rejected or failed for one kind of reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureCount {
+    /// The stable name of the kind, as in `rejects`.
+    pub code: String,
+    pub count: u64,
+    /// What went wrong with the last of them.
+    pub last_reason: String,
+}
+
+/// The requests of a run, as reported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HttpReport {
     /// Requests made.
@@ -116,10 +140,25 @@ impl RunReport {
             counts,
             changes: ChangeCounts::default(),
             http: HttpReport::default(),
+            failures: Vec::new(),
             other_email: 0,
             warnings: Vec::new(),
             replaced: false,
+            store_option: String::new(),
         }
+    }
+
+    /// A run that failed before it had a plan.
+    pub fn without_plan(source: String, started_at: String) -> Self {
+        Self::planned(0, source, started_at, Counts::default())
+    }
+
+    /// Notes that the run could not do its job.
+    pub fn fail(&mut self, exit: Exit, reason: String, at: String) {
+        self.status = if exit == Exit::Failed { Status::Failed } else { Status::Stopped };
+        self.stop_reason = Some(reason);
+        self.exit_code = Some(exit.code());
+        self.finished_at = Some(at);
     }
 
     /// Notes the end: the status, the reason and the exit code follow from the counts and from
@@ -127,14 +166,20 @@ impl RunReport {
     pub fn end(&mut self, stop: Option<&StopReason>, at: String) {
         // A stop that came when the work was done stopped nothing, unless it is about the key.
         let stop = stop.filter(|stop| self.counts.pending > 0 || stop.exit() >= Exit::Terminated);
-        let finished = if self.counts.unanswered() > 0 { Exit::Partial } else { Exit::Complete };
-        let exit = stop.map_or(finished, StopReason::exit);
+        let exit = match stop {
+            Some(stop) => stop.exit(),
+            // No reason to stop, and yet not done: no success, whatever the cause is.
+            None if self.counts.pending > 0 => Exit::Failed,
+            None if self.counts.unanswered() > 0 => Exit::Partial,
+            None => Exit::Complete,
+        };
         self.status = match exit {
             Exit::Complete => Status::Complete,
             Exit::Partial => Status::Partial,
             _ => Status::Stopped,
         };
-        self.stop_reason = stop.map(StopReason::to_string);
+        let unfinished = || (exit == Exit::Failed).then(|| "ended with emails pending".to_owned());
+        self.stop_reason = stop.map(StopReason::to_string).or_else(unfinished);
         self.exit_code = Some(exit.code());
         self.finished_at = Some(at);
     }
@@ -160,5 +205,6 @@ mod tests {
         assert_eq!(ended(Some(StopReason::Limit(10)), 0, 0), (Status::Complete, 0));
         assert_eq!(ended(Some(StopReason::Interrupted), 0, 0), (Status::Stopped, 130));
         assert_eq!(ended(Some(StopReason::KeyRefused), 0, 1), (Status::Stopped, 5));
+        assert_eq!(ended(None, 0, 1), (Status::Stopped, 1), "never a success with emails pending");
     }
 }

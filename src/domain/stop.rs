@@ -2,72 +2,57 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::display::grouped;
+use crate::display::{escaped, grouped};
 use crate::domain::exit::Exit;
 use std::fmt;
 use std::time::Duration;
 
-/// Why a run stops early. The order is the severity: where several hold, the greatest is told.
+/// Why a run stops early. The order is the severity: if several apply, the greatest wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopReason {
     /// As many emails as `--limit` allows were looked up.
     Limit(u64),
-    /// `--deadline` is over.
+    /// `--deadline` has passed.
     Deadline(Duration),
-    /// Too many emails were rejected or failed.
-    FailureLimit {
-        /// How many.
-        unanswered: u64,
-        /// Of how many.
-        settled: u64,
-    },
-    /// The API was out of order for as long as `--outage-wait` allows.
+    /// More of the finished emails than `--fail-above` allows were rejected or failed.
+    FailureLimit { unanswered: u64, settled: u64 },
+    /// Nothing was answered for as long as `--outage-wait` allows.
     Outage(Duration),
-    /// The API asks for a longer pause than `--max-retry-after` allows.
+    /// The API asked for a longer pause than `--max-retry-after` allows.
     LongPause(Duration),
     /// SIGTERM.
     Terminated,
     /// SIGINT.
     Interrupted,
-    /// More than half of the emails that led to a customer no longer do.
-    CustomersLost {
-        /// How many no longer lead to their customer.
-        lost: u64,
-        /// Of how many that were answered.
-        known: u64,
-    },
+    /// SIGHUP.
+    HungUp,
+    /// More than half of the answered emails that resolved to a customer no longer do.
+    CustomersLost { lost: u64, known: u64 },
     /// No email was found, and none ever was.
-    NothingFound {
-        /// How many were answered.
-        answered: u64,
-    },
+    NothingFound { answered: u64 },
     /// An answer belongs to another organization than the store.
-    OtherOrganization {
-        /// The store's.
-        ours: String,
-        /// The answer's.
-        theirs: String,
-    },
+    OtherOrganization { ours: String, theirs: String },
     /// The API refuses the key.
     KeyRefused,
 }
 
 impl StopReason {
-    /// The exit code that tells of it.
+    /// The exit code for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Limit(_) | Self::Deadline(_) => Exit::Told,
-            Self::FailureLimit { .. } | Self::Outage(_) | Self::LongPause(_) => Exit::Trouble,
+            Self::Limit(_) | Self::Deadline(_) => Exit::LimitReached,
+            Self::FailureLimit { .. } | Self::Outage(_) | Self::LongPause(_) => Exit::ApiTrouble,
             Self::Terminated => Exit::Terminated,
             Self::Interrupted => Exit::Interrupted,
+            Self::HungUp => Exit::HungUp,
             Self::CustomersLost { .. }
             | Self::NothingFound { .. }
             | Self::OtherOrganization { .. }
-            | Self::KeyRefused => Exit::Key,
+            | Self::KeyRefused => Exit::WrongKey,
         }
     }
 
-    /// Whether answers that come now may be another organization's: none is stored any more.
+    /// Whether answers that come now may be another organization's: no more of them are stored.
     pub fn distrusts_answers(&self) -> bool {
         matches!(
             self,
@@ -75,37 +60,40 @@ impl StopReason {
         )
     }
 
-    /// Whether failures that may pass are put back to pending: the trouble was the API's, not
-    /// the emails'.
-    pub fn puts_failures_back(&self) -> bool {
-        self.exit() == Exit::Trouble
+    /// Whether emails that failed for a transient cause are reset to pending: the problem was the
+    /// API, not the emails.
+    pub fn resets_failures(&self) -> bool {
+        self.exit() == Exit::ApiTrouble
     }
 }
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |time: &Duration| humantime::format_duration(*time);
         match self {
-            Self::Limit(limit) => write!(f, "the limit of {limit} lookups is reached"),
-            Self::Deadline(time) => {
-                write!(f, "the deadline of {} is reached", humantime::format_duration(*time))
-            }
-            Self::FailureLimit { unanswered, settled } => {
-                write!(f, "{unanswered} of {settled} lookups failed or were rejected")
-            }
-            Self::Outage(wait) => {
-                let wait = humantime::format_duration(*wait);
-                write!(f, "the API was out of order for {wait}")
-            }
-            Self::LongPause(pause) => {
-                let pause = humantime::format_duration(*pause);
-                write!(f, "the API asks for a pause of {pause}, longer than allowed")
-            }
-            Self::Terminated => f.write_str("terminated by SIGTERM"),
+            Self::Limit(limit) => write!(f, "--limit {limit} reached"),
+            Self::Deadline(after) => write!(f, "--deadline {} reached", time(after)),
+            Self::FailureLimit { unanswered, settled } => write!(
+                f,
+                "{} of {} emails failed or were rejected, more than --fail-above allows",
+                grouped(*unanswered),
+                grouped(*settled)
+            ),
+            Self::Outage(wait) => write!(f, "the API was unreachable for {}", time(wait)),
+            Self::LongPause(pause) => write!(
+                f,
+                "the API asked for a pause of {}, longer than --max-retry-after allows",
+                time(pause)
+            ),
+            Self::Terminated => f.write_str("interrupted by SIGTERM"),
             Self::Interrupted => f.write_str("interrupted by SIGINT"),
+            Self::HungUp => f.write_str("interrupted by SIGHUP"),
             Self::CustomersLost { lost, known } => write!(
                 f,
-                "{lost} of {known} emails no longer lead to their customer, as with a key of \
-                 another organization (if it is true, add --accept-missing)"
+                "{} of {} known emails no longer resolve to their customer, so the key probably \
+                 belongs to another organization (if they are really gone, add --accept-missing)",
+                grouped(*lost),
+                grouped(*known)
             ),
             Self::NothingFound { answered } => write!(
                 f,
@@ -116,10 +104,10 @@ impl fmt::Display for StopReason {
             Self::OtherOrganization { ours, theirs } => write!(
                 f,
                 "the key belongs to organization {}, the store to {}",
-                theirs.escape_debug(),
-                ours.escape_debug()
+                escaped(theirs),
+                escaped(ours)
             ),
-            Self::KeyRefused => f.write_str("the API refuses the key (HTTP 401 or 403)"),
+            Self::KeyRefused => f.write_str("the API refused the key (HTTP 401 or 403)"),
         }
     }
 }
@@ -138,6 +126,7 @@ mod tests {
             StopReason::LongPause(Duration::from_secs(1)),
             StopReason::Terminated,
             StopReason::Interrupted,
+            StopReason::HungUp,
             StopReason::CustomersLost { lost: 1, known: 1 },
             StopReason::NothingFound { answered: 20 },
             StopReason::OtherOrganization { ours: "a".into(), theirs: "b".into() },

@@ -3,7 +3,7 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, headline, hints, pace, requests_line, statuses_line,
+    changes_line, count_lines, failure_lines, headline, hints, pace, requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     }
     writeln!(text, "- Time: {}", human_duration(run.seconds))?;
     if let Some(pace) = pace(run) {
-        writeln!(text, "- Speed: {pace:.1} emails a second")?;
+        writeln!(text, "- Speed: {pace:.1} emails/s")?;
     }
     writeln!(text, "- Requests: {}", requests_line(run))?;
     if !run.http.statuses.is_empty() {
@@ -33,6 +33,13 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     writeln!(text, "\n| rows | count |\n| :--- | ---: |")?;
     for (depth, name, count) in count_lines(&run.counts) {
         writeln!(text, "| {}{name} | {} |", "&emsp;".repeat(depth), grouped(count))?;
+    }
+    let failures = failure_lines(run);
+    if !failures.is_empty() {
+        writeln!(text)?;
+    }
+    for line in failures {
+        writeln!(text, "- {}", plain(&line))?;
     }
     let notes = run.warnings.iter().map(|warning| format!("**Warning:** {}", plain(warning)));
     for note in notes.chain(hints(run)) {

@@ -1,4 +1,4 @@
-//! What is told of a run: one file a form, each a function from the run to its text.
+//! Reports of a run: one file a format, each a function from the run to its text.
 
 pub mod html;
 pub mod json;
@@ -8,48 +8,51 @@ pub mod prom;
 pub mod rejects;
 pub mod text;
 
-use crate::display::{counted, escaped, grouped};
+use crate::display::{counted, escaped, grouped, shown};
 use crate::domain::counts::Counts;
-use crate::domain::outcome::ChangeKind;
+use crate::domain::exit::Exit;
+use crate::domain::outcome::{ChangeKind, REJECTED};
 use crate::domain::report_data::ReportData;
-use crate::domain::run::{RunReport, Status};
+use crate::domain::run::{FailureCount, RunReport, Status};
+use clap::ValueEnum;
 use std::path::Path;
 
-/// The forms that a report can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The formats of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people, on a terminal or in a mail.
+    /// For people, on a terminal or in a mail
     Text,
-    /// For programs.
+    /// For programs
     Json,
-    /// For tickets and wikis.
+    /// For tickets and wikis
+    #[value(name = "md")]
     Markdown,
-    /// For browsers and mails.
+    /// For browsers and mails
     Html,
-    /// For Prometheus.
+    /// For Prometheus
     Prom,
 }
 
 impl Format {
-    /// The form that a file's ending asks for.
+    /// The format that a file's extension asks for.
     ///
     /// # Errors
-    /// One sentence that names the endings there are.
-    pub fn of_ending(path: &Path) -> Result<Self, String> {
-        match path.extension().and_then(|ending| ending.to_str()) {
+    /// One sentence that names the extensions there are.
+    pub fn of_extension(path: &Path) -> Result<Self, String> {
+        match path.extension().and_then(|extension| extension.to_str()) {
             Some("txt") => Ok(Self::Text),
             Some("json") => Ok(Self::Json),
             Some("md") => Ok(Self::Markdown),
             Some("html") => Ok(Self::Html),
             Some("prom") => Ok(Self::Prom),
             _ => Err(format!(
-                "the report {} has no ending that tells its format; use .txt, .json, .md, .html or .prom",
-                escaped(&path.to_string_lossy())
+                "the extension of {} names no format; use .txt, .json, .md, .html or .prom",
+                shown(path)
             )),
         }
     }
 
-    /// The run in this form, with a line end at its end.
+    /// The run in this format, with a line end at its end.
     pub fn render(self, run: &RunReport, data: &ReportData) -> String {
         match self {
             Self::Text => text::render(run),
@@ -80,7 +83,10 @@ fn count_lines(counts: &Counts) -> [(usize, &'static str, u64); 10] {
 /// The run in one line: its number, how it stands and why.
 fn headline(run: &RunReport) -> String {
     let status = run.status.name();
-    let mut line = format!("Run {}: {status}", run.run_id);
+    let mut line = match run.run_id {
+        0 => format!("Run: {status}"),
+        run_id => format!("Run {run_id}: {status}"),
+    };
     if let Some(reason) = &run.stop_reason {
         line.push_str(", ");
         line.push_str(&escaped(reason));
@@ -106,7 +112,7 @@ fn requests_line(run: &RunReport) -> String {
     let mut line = format!("{} ({} {retries})", grouped(http.requests), grouped(http.retries));
     if let Some(latency) = http.latency_ms {
         line.push_str(&format!(
-            ", answered in {:.0} ms (half of them), {:.0} ms (99 %), {:.0} ms (slowest)",
+            "; latency: median {:.0} ms, p99 {:.0} ms, max {:.0} ms",
             latency.p50, latency.p99, latency.max
         ));
     }
@@ -122,6 +128,19 @@ fn statuses_line(run: &RunReport) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
+/// One line for each kind of failure: `46 emails failed: connection lost (last: reset by peer)`.
+fn failure_lines(run: &RunReport) -> Vec<String> {
+    let line = |failure: &FailureCount| {
+        let emails = counted(failure.count, "email");
+        let reason = escaped(&failure.last_reason);
+        match failure.code.as_str() {
+            REJECTED => format!("{emails} rejected (last: {reason})"),
+            code => format!("{emails} failed: {} (last: {reason})", code.replace('_', " ")),
+        }
+    };
+    run.failures.iter().map(line).collect()
+}
+
 /// Emails a second, once there is something to divide.
 fn pace(run: &RunReport) -> Option<f64> {
     let settled = run.counts.settled();
@@ -132,29 +151,32 @@ fn pace(run: &RunReport) -> Option<f64> {
 fn hints(run: &RunReport) -> Vec<String> {
     let mut hints = Vec::new();
     if run.other_email > 0 {
-        let answers = counted(run.other_email, "answer");
-        hints.push(format!("{answers} came under another email than the one asked for."));
+        let customers = counted(run.other_email, "email");
+        hints.push(format!("{customers} resolved to a customer with another email address."));
     }
     if run.status == Status::Running {
         return hints;
     }
+    let store = &run.store_option;
+    if run.exit_code == Some(Exit::WrongKey.code()) {
+        hints.push("No email was marked as failed. Fix the key, then resume.".to_owned());
+    }
     if run.replaced {
-        hints.push("What is pending was taken over by a later run of the same source.".to_owned());
+        hints.push("A later run of the same source took its pending emails over.".to_owned());
     } else if run.counts.pending > 0 {
         let pending = counted(run.counts.pending, "email");
-        let resume = format!("telemetron-sync sync --resume {}", run.run_id);
-        hints.push(format!("{pending} pending: `{resume}`, with the same --store, goes on."));
+        hints.push(format!(
+            "{pending} pending. Resume with: telemetron-sync sync --resume={}{store}",
+            run.run_id
+        ));
     }
     let unanswered = run.counts.unanswered();
     if unanswered > 0 {
         let emails = counted(unanswered, "email");
         hints.push(format!(
-            "{emails} without an answer: the table rejects lists them, and \
-             `telemetron-sync sync --retry-failed` asks again."
+            "{emails} rejected or failed (listed in `rejects`). Look them up again with: \
+             telemetron-sync sync --retry-failed{store}"
         ));
-    }
-    if run.exit_code == Some(crate::domain::exit::Exit::Key.code()) {
-        hints.push("Nothing was marked as failed. Mend the key, then go on.".to_owned());
     }
     hints
 }
@@ -193,24 +215,33 @@ mod tests {
         run.http =
             HttpReport { requests: 11_400, retries: 300, statuses, latency_ms: Some(latency) };
         run.other_email = 2;
+        let failure = |code: &str, count, reason: &str| FailureCount {
+            code: code.into(),
+            count,
+            last_reason: reason.into(),
+        };
+        run.failures = vec![
+            failure("connection_lost", 99, "reset by peer"),
+            failure("rejected", 1, "Email is \u{1b}[31mrequired"),
+        ];
         run.warnings.push("bad \u{1b}[31m| news".into());
         run.end(Some(&StopReason::Interrupted), "2026-11-23T10:01:40.000Z".into());
         run
     }
 
     #[test]
-    fn the_ending_tells_the_format() {
-        assert_eq!(Format::of_ending(Path::new("a/b.json")), Ok(Format::Json));
-        assert_eq!(Format::of_ending(Path::new("b.md")), Ok(Format::Markdown));
-        assert!(Format::of_ending(Path::new("b.pdf")).unwrap_err().contains(".json"));
-        assert!(Format::of_ending(Path::new("b")).is_err());
+    fn the_extension_names_the_format() {
+        assert_eq!(Format::of_extension(Path::new("a/b.json")), Ok(Format::Json));
+        assert_eq!(Format::of_extension(Path::new("b.md")), Ok(Format::Markdown));
+        assert!(Format::of_extension(Path::new("b.pdf")).unwrap_err().contains(".json"));
+        assert!(Format::of_extension(Path::new("b")).is_err());
     }
 
     #[test]
     fn a_report_says_what_to_do_next() {
         let hints = hints(&sample()).join("\n");
-        assert!(hints.contains("2 answers came under another email"), "{hints}");
-        assert!(hints.contains("sync --resume 7"), "{hints}");
-        assert!(hints.contains("100 emails without an answer"), "{hints}");
+        assert!(hints.contains("2 emails resolved to a customer with another email"), "{hints}");
+        assert!(hints.contains("sync --resume=7"), "{hints}");
+        assert!(hints.contains("100 emails rejected or failed"), "{hints}");
     }
 }

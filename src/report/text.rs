@@ -3,7 +3,7 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, headline, hints, pace, requests_line, statuses_line,
+    changes_line, count_lines, failure_lines, headline, hints, pace, requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ pub fn render(run: &RunReport) -> String {
     text
 }
 
-/// The run in a few lines, for when there is something to say but nobody to look.
+/// The run in a few lines, for a log or a mail.
 pub fn brief(run: &RunReport) -> String {
     let counts = &run.counts;
     let mut brief = format!(
@@ -30,8 +30,9 @@ pub fn brief(run: &RunReport) -> String {
         grouped(counts.failed),
         grouped(counts.pending)
     );
-    for hint in hints(run) {
-        brief.push_str(&hint);
+    let warnings = run.warnings.iter().map(|warning| format!("Warning: {}", escaped(warning)));
+    for line in failure_lines(run).into_iter().chain(warnings).chain(hints(run)) {
+        brief.push_str(&line);
         brief.push('\n');
     }
     brief
@@ -56,7 +57,10 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
         writeln!(text, "Statuses: {}", statuses_line(run))?;
     }
     if let Some(pace) = pace(run) {
-        writeln!(text, "Speed: {pace:.1} emails a second")?;
+        writeln!(text, "Speed: {pace:.1} emails/s")?;
+    }
+    for line in failure_lines(run) {
+        writeln!(text, "{line}")?;
     }
     for warning in &run.warnings {
         writeln!(text, "Warning: {}", escaped(warning))?;

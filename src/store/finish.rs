@@ -22,7 +22,7 @@ pub fn end(
 ) -> Result<()> {
     let stop = stop.max(detector.last_verdict(&run.counts));
     let at: Rc<str> = at.into();
-    if stop.as_ref().is_some_and(StopReason::puts_failures_back) {
+    if stop.as_ref().is_some_and(StopReason::resets_failures) {
         undo::undo_failures(store, run)?;
     }
     if stop.as_ref().is_some_and(StopReason::distrusts_answers) {

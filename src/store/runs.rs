@@ -1,7 +1,7 @@
 //! The runs: begun with their plan, kept up to date, ended, found again.
 
 use crate::domain::counts::{Counts, HttpTally};
-use crate::domain::run::{RunReport, Status};
+use crate::domain::run::{FailureCount, RunReport, Status};
 use crate::store::StoreError;
 use crate::store::numbers::{count, known, stored};
 use rusqlite::types::Type;
@@ -141,6 +141,17 @@ pub fn newest_unfinished(store: &Connection) -> Result<Option<i64>, StoreError> 
     Ok(store.query_row(newest, [], |row| row.get(0)).optional()?)
 }
 
+/// The newest run of `source` that has emails pending.
+///
+/// # Errors
+/// What SQLite says.
+pub fn unfinished_of(store: &Connection, source: &str) -> Result<Option<i64>, StoreError> {
+    let newest = "SELECT id FROM _runs
+         WHERE source = ?1 AND EXISTS (SELECT 1 FROM _plan_items WHERE run_id = _runs.id)
+         ORDER BY id DESC LIMIT 1";
+    Ok(store.query_row(newest, [source], |row| row.get(0)).optional()?)
+}
+
 /// Whether `run` has emails that wait for their lookup, or died before its end: the end takes the
 /// plan away when nothing is pending.
 ///
@@ -205,13 +216,13 @@ pub fn load(store: &Connection, run: Option<i64>) -> Result<Option<RunReport>, S
     Ok(store.query_row(&select, [run], read).optional()?)
 }
 
-/// All runs, the newest first.
+/// The newest runs, at most `limit`, the newest first.
 ///
 /// # Errors
-/// The store cannot be read or written.
-pub fn list(store: &Connection) -> Result<Vec<RunReport>, StoreError> {
-    let mut select = store.prepare(&format!("{SELECT_RUNS} ORDER BY r.id DESC"))?;
-    let runs = select.query_map([], read)?;
+/// The store cannot be read.
+pub fn list(store: &Connection, limit: u32) -> Result<Vec<RunReport>, StoreError> {
+    let mut select = store.prepare(&format!("{SELECT_RUNS} ORDER BY r.id DESC LIMIT ?1"))?;
+    let runs = select.query_map([limit], read)?;
     Ok(runs.collect::<Result<_, _>>()?)
 }
 
@@ -250,16 +261,19 @@ pub fn rows_before(store: &Connection, source: &str, run: i64) -> Result<Option<
     Ok(store.query_row(select, (source, run), |row| count(row, 0)).optional()?)
 }
 
-/// How many rejects a run has of each code.
+/// The emails of a run that were rejected or failed, by kind, the most frequent first.
 ///
 /// # Errors
-/// The store cannot be read or written.
-pub fn rejects_by_code(store: &Connection, run: i64) -> Result<Vec<(String, u64)>, StoreError> {
-    let mut select = store.prepare(
-        "SELECT code, count(*) FROM _rejects WHERE run_id = ?1 GROUP BY code ORDER BY code",
+/// The store cannot be read.
+pub fn failures(store: &Connection, run: i64) -> Result<Vec<FailureCount>, StoreError> {
+    let mut select = store.prepare_cached(
+        "SELECT code, count, last_reason FROM _run_failures
+         WHERE run_id = ?1 ORDER BY count DESC, code",
     )?;
-    let codes = select.query_map([run], |row| Ok((row.get(0)?, count(row, 1)?)))?;
-    Ok(codes.collect::<Result<_, _>>()?)
+    let failures = select.query_map([run], |row| {
+        Ok(FailureCount { code: row.get(0)?, count: count(row, 1)?, last_reason: row.get(2)? })
+    })?;
+    Ok(failures.collect::<Result<_, _>>()?)
 }
 
 /// Emails a second of the last run that looked up more than a few: tells a plan's time.

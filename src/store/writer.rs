@@ -288,6 +288,7 @@ impl BatchWriter {
         self.run.seconds = self.earlier_seconds + worked.as_secs_f64();
         let http = lock(&self.live.http).clone();
         self.run.http = HttpReport::from(&http);
+        self.run.failures = runs::failures(store, self.run.run_id)?;
         runs::save(store, &self.run, &http)
     }
 

@@ -69,7 +69,7 @@ fn out_of_attempts_an_email_is_failed_and_what_is_known_stays() {
         .args(["--max-attempts", "2"])
         .run()
         .exits(3)
-        .stderr_has("1 row server_error");
+        .stdout_has("1 email failed: server error");
     assert_eq!(api.requested_emails().iter().filter(|email| *email == "bad@x.io").count(), 2);
     assert_eq!(dir.rows("SELECT * FROM customers WHERE id = 'cust_bad@x.io'"), before);
     dir.has_rows(
@@ -107,7 +107,7 @@ fn a_body_over_the_limit_is_failed() {
         let huge = format!(r#"{{"id":"c1","name":"{}"}}"#, "x".repeat(8 * 1024 * 1024));
         Reply::json(200, huge)
     });
-    dir.sync(api.url()).run().exits(3).stderr_has("1 row body_too_large");
+    dir.sync(api.url()).run().exits(3).stdout_has("1 email failed: body too large");
     assert_eq!(api.request_count(), 2);
     dir.has_rows("SELECT id FROM customers", ["cust_good@x.io"]);
 }
@@ -127,7 +127,7 @@ fn a_server_that_never_answers_costs_the_time_allowed() {
     let (dir, api) = answering(|_| Reply::error(500, "never").deliver(Delivery::Never));
     let sync = dir.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "2"]);
     let (took, ended) = timed(|| sync.run());
-    ended.exits(3).stderr_has("1 row timeout");
+    ended.exits(3).stdout_has("1 email failed: timeout");
     dir.has_rows(LOOKUPS, ["bad@x.io|failed|NULL|2", "good@x.io|found|200|1"]);
     assert!(took >= Duration::from_millis(600) && took < Duration::from_secs(10), "{took:?}");
     assert_eq!(dir.report()["http"]["statuses"]["none"], 2);
@@ -141,7 +141,7 @@ fn a_body_that_drips_is_within_the_same_time() {
     });
     let sync = dir.sync(api.url()).args(["--timeout", "300ms", "--max-attempts", "1"]);
     let (took, ended) = timed(|| sync.run());
-    ended.exits(3).stderr_has("1 row timeout");
+    ended.exits(3).stdout_has("1 email failed: timeout");
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
@@ -151,7 +151,11 @@ fn nobody_listening_is_a_failure_of_each_email() {
     dir.emails(["a@x.io"]);
     let port = crate::support::server::free_port();
     let url = format!("http://127.0.0.1:{port}");
-    dir.sync(url).args(["--max-attempts", "1"]).run().exits(3).stderr_has("1 row connect");
+    dir.sync(url)
+        .args(["--max-attempts", "1"])
+        .run()
+        .exits(3)
+        .stdout_has("1 email failed: connect");
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn too_many_failures_stop_the_run_and_those_that_may_pass_are_pending_again() {
     dir.emails(emails(1000));
     let ended =
         dir.sync(api.url()).args(["--max-attempts", "1", "--accept-missing"]).run().exits(6);
-    ended.stdout_has("lookups failed or were rejected");
+    ended.stdout_has("emails failed or were rejected");
     let told = &dir.report()["counts"];
     let count = |name: &str| told[name].as_u64().unwrap();
     assert_eq!(count("failed"), 0);

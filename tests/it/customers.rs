@@ -131,7 +131,10 @@ fn several_emails_lead_to_one_customer() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["a@x.io", "alias@x.io"]);
     api.has("a@x.io", customer("c1", "a@x.io")).has("alias@x.io", customer("c1", "a@x.io"));
-    dir.sync(api.url()).run().exits(0).stdout_has("1 answer came under another email");
+    dir.sync(api.url())
+        .run()
+        .exits(0)
+        .stdout_has("1 email resolved to a customer with another email");
     dir.has_rows("SELECT id, email FROM customers", ["c1|a@x.io"]);
     dir.has_rows("SELECT customer_id FROM lookups", ["c1", "c1"]);
     assert_eq!(dir.changes(), "created 1");

@@ -31,7 +31,7 @@ fn dir() -> TestDir {
 #[track_caller]
 fn told(ended: Finished, sentence: &str) -> Finished {
     let ended = ended.exits(1).stderr_has(sentence).never_shows("panicked");
-    let errors = ended.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+    let errors = ended.stderr.lines().filter(|line| line.contains(" error: ")).count();
     assert_eq!(errors, 1, "{}", ended.stderr);
     ended
 }

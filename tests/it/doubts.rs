@@ -61,7 +61,7 @@ fn a_customer_lost_by_a_run_that_died_is_missing_whatever_runs_come_between() {
     // Another source holds the same email.
     dir.write("other.csv", "email\np0001@x.io\n");
     dir.sync_of(api.url(), ["other.csv"]).run().exits(0);
-    dir.sync_of(api.url(), ["--resume", "2"]).run().exits(0);
+    dir.sync_of(api.url(), ["--resume=2"]).run().exits(0);
     dir.has_rows(MISSING, ["cust_p0001@x.io"]);
     dir.has_rows("SELECT count(*) FROM changes WHERE kind = 'missing'", ["1"]);
 }
@@ -77,8 +77,8 @@ fn it_is_missing_too_when_another_run_is_resumed_in_between() {
     api.remove_email("p0001@x.io");
     let run = dir.sync(api.url()).args(["--rate", "15/s", "--concurrency", "1"]).start();
     kill_midway(&dir, run, 3);
-    dir.sync_of(api.url(), ["--resume", "2", "--accept-missing"]).run().exits(0);
-    dir.sync_of(api.url(), ["--resume", "3"]).run().exits(0);
+    dir.sync_of(api.url(), ["--resume=2", "--accept-missing"]).run().exits(0);
+    dir.sync_of(api.url(), ["--resume=3"]).run().exits(0);
     dir.has_rows(MISSING, ["cust_p0001@x.io"]);
     dir.has_rows("SELECT count(*) FROM changes WHERE kind = 'missing'", ["1"]);
 }

@@ -21,7 +21,7 @@ const STAGES: [(&str, &[&str]); 6] = [
 
 /// The parts around the path.
 const AROUND: [(&str, &[&str]); 7] = [
-    ("domain", &[]),
+    ("domain", &["display"]),
     ("display", &[]),
     ("percent", &[]),
     ("time", &[]),

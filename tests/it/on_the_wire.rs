@@ -64,7 +64,7 @@ fn a_redirect_is_never_followed_and_the_key_never_leaves() {
         let api = Api::with_rule(move |_| Some(Reply::json(status, "{}").header("location", &to)));
         let dir = TestDir::new();
         dir.emails(["a@x.io"]);
-        dir.sync(api.url()).run().exits(3).stderr_has("1 row redirect");
+        dir.sync(api.url()).run().exits(3).stdout_has("1 email failed: redirect");
         assert_eq!(api.request_count(), 1);
         dir.has_rows("SELECT code, status FROM rejects", [&*format!("redirect|{status}")]);
     }

@@ -39,7 +39,7 @@ fn a_limit_leaves_the_rest_pending_and_a_resumed_run_finishes() {
     api.has_all(&all);
     dir.emails(&all);
     let ended = dir.sync(api.url()).args(ONE).args(["--limit", "4"]).run().exits(4);
-    ended.stdout_has("the limit of 4").stdout_has("--resume 1");
+    ended.stdout_has("--limit 4 reached").stdout_has("--resume=1");
     assert_eq!(dir.counts(), "rows 10, planned 10, found 4, pending 6");
     assert_eq!(api.requested_emails(), all[..4]);
     dir.sync_of(api.url(), ["--resume"]).args(ONE).run().exits(0);
@@ -47,8 +47,8 @@ fn a_limit_leaves_the_rest_pending_and_a_resumed_run_finishes() {
     assert_eq!(dir.counts(), "rows 10, planned 10, found 10");
     dir.has_rows("SELECT id, status, stop_reason FROM runs", ["1|complete|NULL"]);
     dir.sync_of(api.url(), ["--resume"]).run().exits(0).stdout_has("Nothing to resume");
-    dir.sync_of(api.url(), ["--resume", "1"]).run().exits(0).stdout_has("Nothing to resume: run 1");
-    dir.sync_of(api.url(), ["--resume", "7"]).run().exits(1).stderr_has("There is no run 7");
+    dir.sync_of(api.url(), ["--resume=1"]).run().exits(0).stdout_has("Nothing to resume: run 1");
+    dir.sync_of(api.url(), ["--resume=7"]).run().exits(1).stderr_has("There is no run 7");
     assert_eq!(api.request_count(), 10);
 }
 
@@ -117,7 +117,7 @@ fn a_dry_run_asks_nothing_and_makes_no_store() {
         .stdout_has("1 duplicate")
         .stdout_has("2 requests");
     dry().args(["--rate", "1/m"]).run().exits(0).stdout_has("2 min 0 s");
-    dry().args(["--limit", "1"]).run().exits(0).stdout_has("1 request ");
+    dry().args(["--limit", "1"]).run().exits(0).stdout_has("at least 1 request; none sent");
     let mut left: Vec<_> = std::fs::read_dir(dir.folder()).unwrap().flatten().collect();
     left.retain(|file| file.file_name() != "list.csv");
     assert!(left.is_empty(), "{left:?}");
@@ -147,7 +147,7 @@ fn a_new_plan_replaces_an_unfinished_one_of_the_same_source_alone() {
     dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
     dir.sync(api.url()).run().exits(0);
     api.requests();
-    dir.sync_of(api.url(), ["--resume", "2"]).run().exits(0).stdout_has("Nothing to resume");
+    dir.sync_of(api.url(), ["--resume=2"]).run().exits(0).stdout_has("Nothing to resume");
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
     assert_eq!(api.requested_emails(), ["x2@x.io"]);
 }
@@ -159,7 +159,7 @@ fn the_newest_unfinished_run_is_resumed_unless_another_is_named() {
         dir.write(source, format!("email\n{email}\n"));
         dir.sync_of(api.url(), [source, "--limit", "0"]).run().exits(4);
     }
-    dir.sync_of(api.url(), ["--resume", "2"]).run().exits(0);
+    dir.sync_of(api.url(), ["--resume=2"]).run().exits(0);
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
     assert_eq!(api.requested_emails(), ["b@x.io", "c@x.io", "a@x.io"]);

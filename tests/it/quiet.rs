@@ -13,8 +13,10 @@ fn a_quiet_run_that_goes_well_says_not_a_byte() {
     dir.sync(api.url()).args(["-q"]).run().exits(0).prints_nothing();
     dir.sync(api.url()).args(["-q", "--dry-run"]).run().exits(0).prints_nothing();
     dir.sync_of(api.url(), ["--resume", "-q"]).run().exits(0).prints_nothing();
+    dir.sync(api.url()).args(["-q", "--limit", "1"]).run().exits(4).prints_nothing();
     dir.write("list.csv", "email\n");
-    dir.sync(api.url()).env("TELEMETRON_QUIET", "1").run().exits(0).prints_nothing();
+    let ended = dir.sync(api.url()).env("TELEMETRON_QUIET", "1").run().exits(0);
+    ended.stderr_has("Warning: The source has no rows.");
 }
 
 #[test]
@@ -44,7 +46,11 @@ fn single_emails_are_named_only_when_asked_for() {
     });
     let dir = TestDir::new();
     dir.emails(["bad@x.io", "a@x.io"]);
-    dir.sync(api.url()).run().exits(3).never_shows("bad@x.io").stderr_has("1 row rejected");
+    dir.sync(api.url())
+        .run()
+        .exits(3)
+        .never_shows("bad@x.io")
+        .stdout_has("1 email rejected (last: No)");
     dir.sync(api.url()).args(["-v"]).run().exits(3).stderr_has("bad@x.io rejected: No");
     let ended = dir.sync(api.url()).args(["-vv"]).run().exits(3);
     ended.stderr_has("a@x.io HTTP 404 in ").stderr_has("bad@x.io HTTP 400 in ");

@@ -19,7 +19,7 @@ fn a_refused_key_stops_the_run_at_once_and_nothing_is_failed() {
         let dir = TestDir::new();
         dir.emails(emails(100));
         let ended = dir.sync(api.url()).args(["--concurrency", "8"]).run().exits(5);
-        ended.stdout_has("the API refuses the key").stdout_has("--resume 1");
+        ended.stdout_has("the API refused the key").stdout_has("--resume=1");
         assert!(api.request_count() <= 9, "{} requests", api.request_count());
         assert_eq!(dir.counts(), "rows 100, planned 100, pending 100");
         let good = Api::new();

@@ -144,11 +144,15 @@ fn runs_are_listed_the_newest_first() {
     dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
     dir.sync(api.url()).run().exits(3);
     let list = dir.command(["runs"]).run().exits(0).stdout;
-    let lines: Vec<Vec<&str>> =
-        list.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines.len(), 3, "{list}");
-    assert_eq!((lines[1][0], lines[1][2], lines[1][4]), ("2", "partial", "0"));
-    assert_eq!((lines[2][0], lines[2][2], lines[2][4]), ("1", "stopped", "4"));
+    let runs: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(runs.len(), 5, "{list}");
+    assert_eq!(runs[1][..8], ["2", runs[1][1], runs[1][2], "partial", "5", "2", "2", "0"]);
+    assert_eq!((runs[3][0], runs[3][3], runs[3][7]), ("1", "stopped", "4"));
+    assert!(runs[2][0].ends_with("list.csv"), "{list}");
+    let newest = dir.command(["runs", "--limit", "1", "--format", "json"]).run().exits(0).stdout;
+    let newest: Value = serde_json::from_str(&newest).expect("JSON");
+    assert_eq!(newest.as_array().map(Vec::len), Some(1));
+    assert_eq!(newest[0], dir.report());
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn a_signal_ends_a_run_cleanly_and_a_resumed_one_finishes() {
         wait_until("the run writes", || dir.number(SETTLED) > 0);
         run.signal(signal);
         let (took, ended) = timed(|| run.wait());
-        ended.exits(code).stdout_has("Run 1: stopped").stdout_has(reason).stdout_has("--resume 1");
+        ended.exits(code).stdout_has("Run 1: stopped").stdout_has(reason).stdout_has("--resume=1");
         assert!(took < Duration::from_secs(4), "{took:?}");
         // What was in flight came back and was committed.
         assert_eq!(dir.number(SETTLED).unsigned_abs(), sandbox.requests());
@@ -87,7 +87,7 @@ fn a_deadline_ends_the_lookups() {
     dir.emails(emails(300));
     let patient = ["--deadline", "1s", "--concurrency", "4"];
     let (took, ended) = timed(|| dir.sync(sandbox.url()).args(patient).run());
-    ended.exits(4).stdout_has("the deadline of 1s is reached");
+    ended.exits(4).stdout_has("--deadline 1s reached");
     assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
     let settled = dir.number(SETTLED);
     assert!((1..=44).contains(&settled), "{settled} settled");
@@ -116,7 +116,7 @@ fn a_deadline_ends_the_reading_of_a_source_that_never_ends() {
     let mut stdin = run.process.stdin.take().expect("standard input");
     stdin.write_all(b"email\na@x.io\n").unwrap();
     let (took, ended) = timed(|| run.wait());
-    ended.exits(4).stderr_has("stopped while it planned: the deadline of 500ms");
+    ended.exits(4).stderr_has("stopped while it planned: --deadline 500ms reached");
     assert!(took < Duration::from_secs(8), "{took:?}");
     dir.has_rows("SELECT count(*) FROM runs", ["0"]);
     assert_eq!(api.request_count(), 0);

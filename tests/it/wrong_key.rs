@@ -56,7 +56,7 @@ fn when_nobody_is_found_any_more_nothing_is_believed() {
     let before = dir.customer_data();
     let nobody = Api::new();
     let ended = dir.sync(nobody.url()).args(["--concurrency", "1"]).run().exits(5);
-    ended.stdout_has("no longer lead to their customer").stdout_has("--accept-missing");
+    ended.stdout_has("no longer resolve to their customer").stdout_has("--accept-missing");
     assert_eq!(dir.customer_data(), before);
     assert_eq!(dir.counts(), "rows 30, planned 30, pending 30");
     let right = Api::new();
@@ -136,7 +136,7 @@ fn a_wrong_key_is_found_out_over_all_processes_of_a_run() {
     half.has_all(emails(10).into_iter().skip(5));
     let one = ["--concurrency", "1", "--limit", "10"];
     dir.sync(half.url()).args(one).run().exits(4).stdout_has("5 missing");
-    dir.sync_of(Api::new().url(), ["--resume"]).run().exits(5).stdout_has("no longer lead to");
+    dir.sync_of(Api::new().url(), ["--resume"]).run().exits(5).stdout_has("no longer resolve to");
     assert_eq!(dir.counts(), "rows 30, planned 30, found 5, pending 25");
     let compensated = "SELECT kind, count(*) FROM changes WHERE run_id = 2 GROUP BY 1 ORDER BY 1";
     dir.has_rows(

@@ -1,86 +1,114 @@
-//! The second half of `sync`: asks for what the plan holds, and writes what comes back.
+//! The second part of `sync`: looks up what the plan holds, and writes what is answered.
 
-use crate::api::client::Client;
 use crate::app::error::Error;
-use crate::domain::counts::HttpTally;
-use crate::domain::run::RunReport;
+use crate::app::progress::Progress;
+use crate::app::{logging, stderr};
+use crate::commands::sync::Session;
+use crate::commands::sync::outputs::{EndedRun, Outputs};
+use crate::commands::sync::prepare::{ReadyRun, Setup};
 use crate::domain::status::LookupStatus;
 use crate::domain::stop::StopReason;
 use crate::lookup::drive::{DriveError, Outlets, drive};
 use crate::lookup::outbox::SEND_BATCH;
 use crate::lookup::scheduler::Scheduler;
-use crate::lookup::settings::LookupSettings;
 use crate::plan::cursor::Cursor;
-use crate::stop_switch::StopSwitch;
-use crate::store::Store;
-use crate::store::writer::{self, BATCH_EMAILS, Live, WriterSettings};
+use crate::store::writer::{self, BATCH_EMAILS, Live, WriterSettings, organization};
+use crate::store::{Store, StoreError, open_to_read, runs};
 use crate::time;
 use fastrand::Rng;
 use rusqlite::Connection;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::mpsc;
 
-/// Settled emails that wait for the writer: as many as it commits at once, so that the lookups go on
-/// while it writes, at some 800 bytes each. Large answers come in smaller handfuls.
+/// Settled emails that wait for the writer: as many as it commits at once, so that the lookups
+/// continue while it writes, at some 800 bytes each. Large answers come in smaller batches.
 const CHANNEL: usize = BATCH_EMAILS / SEND_BATCH;
 
-/// What asking needs besides a plan.
-#[derive(Debug)]
-pub(super) struct Asking {
-    /// The limits.
-    pub(super) lookup: LookupSettings,
-    /// At most this many emails.
-    pub(super) limit: Option<u64>,
-    /// Whom to ask.
-    pub(super) client: Client,
-    /// The writer's.
-    pub(super) writer: WriterSettings,
+/// What SIGUSR1 shows, once there is something.
+#[derive(Clone, Default)]
+pub(super) struct Watched(Arc<OnceLock<Arc<Progress>>>);
+
+impl Watched {
+    fn follow(&self, progress: &Arc<Progress>) {
+        // Set once: a process works on one run.
+        let _ = self.0.set(Arc::clone(progress));
+    }
+
+    pub(super) fn print_status(&self) {
+        match self.0.get() {
+            Some(progress) => progress.print(),
+            None => logging::print("status", "planning: reading the source", []),
+        }
+    }
 }
 
-/// A run while it is asked for: what others may look at.
-pub(super) fn live(run: RunReport, http: HttpTally) -> Arc<Live> {
-    Arc::new(Live {
+/// Looks up until the plan is done or the run is stopped, and ends the run.
+///
+/// # Errors
+/// The store cannot be written or read; what was committed is intact.
+pub(super) async fn look_up(
+    ready: ReadyRun,
+    session: &Session<'_>,
+    outputs: &mut Outputs,
+) -> Result<EndedRun, Error> {
+    let ReadyRun { store, run, http, setup } = ready;
+    let live = Arc::new(Live {
         run: Mutex::new(run),
         http: Mutex::new(http),
         status: Mutex::new(LookupStatus::default()),
-    })
+    });
+    let path = store.path().to_owned();
+    let shown = Arc::clone(&live);
+    let progress = Progress::new(move || shown.report());
+    session.watched.follow(&progress);
+    let files = outputs.follow(&live);
+    let progress = tokio::spawn(progress.show(session.settings.terminal));
+    let ended = work(store, setup, &live, session).await;
+    progress.abort();
+    files.abort();
+    stderr::status(None);
+    ended.inspect_err(|error| note_failure(&path, &live, error))
 }
 
-/// Asks until the plan is done or the run is stopped, and ends the run.
-///
-/// # Errors
-/// The store cannot be written or read; what was committed is whole.
-pub(super) async fn ask(
+/// Drives the lookups, with the writer on its own thread.
+async fn work(
     store: Store,
+    setup: Box<Setup>,
     live: &Arc<Live>,
-    asking: Asking,
-    stop: &StopSwitch,
-) -> Result<(Store, RunReport), Error> {
+    session: &Session<'_>,
+) -> Result<EndedRun, Error> {
+    let Session { settings, stop, .. } = session;
     let run_id = live.report().run_id;
     let first_request = store.first_request();
-    let mut cursor = Cursor::new(store.reader()?, run_id, asking.limit);
+    let mut cursor = Cursor::new(store.reader()?, run_id, settings.limit);
     let (settled, inbox) = mpsc::channel(CHANNEL);
-    let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), asking.writer)?;
+    let writer_settings = WriterSettings {
+        missing: settings.missing,
+        organization: organization(&store.connection)?,
+        began: session.began,
+    };
+    let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), writer_settings)?;
     // The writer ends the run when the last sender is gone, so this one waits for the reason.
     let until_reason_stands = settled.clone();
-    let scheduler = Scheduler::new(asking.lookup, first_request, Rng::with_seed(seed()));
+    let scheduler = Scheduler::new(setup.lookup, first_request, Rng::with_seed(seed()));
     let outlets = Outlets { settled, http: &live.http, status: &live.status, stop };
-    let driven =
-        drive(scheduler, Arc::new(asking.client), |wanted| cursor.next_page(wanted), outlets).await;
-    if let Some(limit) = asking.limit {
+    let client = Arc::new(setup.client);
+    let driven = drive(scheduler, client, |wanted| cursor.next_page(wanted), outlets).await;
+    if let Some(limit) = settings.limit {
         stop.stop(StopReason::Limit(limit));
     }
     drop(until_reason_stands);
     // The channel is closed now: the writer commits what is left and ends the run.
-    let written = tokio::task::spawn_blocking(|| writer.join()).await;
-    let written = written.map_err(|error| Error::Fault(error.to_string()))?;
-    let written = written.map_err(|_| {
-        Error::Fault("The writer ended in an unforeseen way. Please report it.".to_owned())
-    })?;
+    let written = tokio::task::spawn_blocking(|| writer.join()).await.map_err(Error::bug)?;
+    let written = written.map_err(|_| Error::Bug("the writer panicked".to_owned()))?;
     match driven {
-        Ok(()) | Err(DriveError::WriterGone) => Ok(written?),
+        Ok(()) | Err(DriveError::WriterGone) => {
+            let (store, run) = written?;
+            Ok(EndedRun { store, run })
+        }
         Err(DriveError::Plan(error)) => Err(error.into()),
-        Err(error @ DriveError::Task(_)) => Err(Error::Fault(error.to_string())),
+        Err(error @ DriveError::Task(_)) => Err(Error::bug(error)),
     }
 }
 
@@ -90,10 +118,19 @@ fn seed() -> u64 {
     u64::from(std::process::id()) ^ (now as u64)
 }
 
-/// Notes in the store that the run failed, as far as the store still takes it.
-pub(super) fn note_failure(store: &Connection, run_id: i64, reason: &str) {
-    let note = "UPDATE _runs SET status = 'failed', stop_reason = ?2 WHERE id = ?1";
-    if let Err(error) = store.execute(note, (run_id, reason)) {
-        tracing::debug!("the failure could not be noted in the store: {error}");
+/// Notes in the store that the run failed, as far as the store still can be written.
+fn note_failure(path: &Path, live: &Live, error: &Error) {
+    let noted = || -> Result<(), StoreError> {
+        drop(open_to_read(path)?);
+        let store = Connection::open(path)?;
+        if let Some(mut run) = runs::load(&store, Some(live.report().run_id))? {
+            let http = runs::load_http(&store, &run)?;
+            run.fail(error.exit(), error.to_string(), time::text(time::now()));
+            runs::save(&store, &run, &http)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = noted() {
+        tracing::debug!("The failure could not be noted in the store: {error}");
     }
 }

@@ -1,114 +1,173 @@
-//! The first half of `sync`: from the source to a plan in the store.
+//! From the source to a plan in the store.
 
 use crate::app::error::Error;
-use crate::app::settings::Job;
+use crate::app::settings::{Emails, NewPlan};
 use crate::display::{counted, grouped};
 use crate::domain::counts::HttpTally;
 use crate::domain::run::RunReport;
+use crate::domain::stop::StopReason;
 use crate::plan::build::{PlanSettings, PlanSummary, build, unanswered_emails};
 use crate::source::{self, InputRow};
 use crate::stop_switch::StopSwitch;
 use crate::store::finish::end_killed_runs;
 use crate::store::{Store, runs};
 use crate::time;
+use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
-/// Told of a plan of the emails without an answer, whose source is the store.
+/// A source that gives no row for this long after a stop was asked for is left behind.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The source of a plan whose emails come from the store.
 const UNANSWERED: &str = "emails without an answer";
+
+impl Emails {
+    /// The name of the source in the store, in reports and logs; the same between runs.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Source(settings) => settings.name(),
+            Self::Unanswered => UNANSWERED.to_owned(),
+        }
+    }
+}
+
+/// Makes a plan, to keep it or to see what it would be.
+pub(super) enum Planner {
+    ToKeep {
+        plan: NewPlan,
+        /// What a resume keeps, as JSON.
+        options: String,
+    },
+    Trial(NewPlan),
+}
 
 /// A plan that stands in the store, or, on trial, stood there.
 #[derive(Debug)]
 pub(super) struct Planned {
     /// The run, before its first request.
     pub(super) run: RunReport,
-    /// How the source was read and what is in it, in one line.
+    /// How the source was read and what is in it.
     pub(super) line: String,
 }
 
-/// Makes the plan of a new run. In a dry run everything is rolled back again.
+/// Plans on a thread of its own, so that signals and the deadline are heard meanwhile.
 ///
 /// # Errors
-/// The source or the store cannot be used; nothing is changed then.
-pub(super) fn plan(
-    store: &mut Store,
-    work: &Job,
-    max_age: Option<Duration>,
+/// The source or the store cannot be used, or the run was stopped; nothing is changed then, and a
+/// store that was made for nothing is gone again.
+pub(super) async fn plan_aside(
+    mut store: Store,
+    planner: Planner,
     stop: &StopSwitch,
-) -> Result<Planned, Error> {
-    let now = time::now();
-    let desk = Desk { max_age, now, stop };
-    let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let planned = match work {
-        Job::Plan(settings) | Job::DryRun(settings) => {
-            let rows = source::open(settings)?;
-            let understood = rows.understood().to_owned();
-            desk.plan(&transaction, &settings.name(), (understood, rows))?
-        }
-        Job::RetryFailed | Job::DryRetryFailed => {
-            let rows = unanswered_emails(&transaction)?;
-            desk.plan(&transaction, UNANSWERED, (UNANSWERED.to_owned(), rows))?
-        }
-        Job::Resume(_) => return Err(Error::Fault("a resumed run has its plan".to_owned())),
+) -> Result<(Store, Planned), Error> {
+    let (done, planned) = oneshot::channel();
+    let heard = stop.clone();
+    std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
+        let planned = match planner.plan(&mut store, &heard) {
+            Ok(planned) => Ok((store, planned)),
+            Err(error) => {
+                store.discard();
+                Err(error)
+            }
+        };
+        // Nobody waits any more if the run was stopped.
+        let _ = done.send(planned);
+    })?;
+    let mut watch = stop.watch();
+    let left_behind = async {
+        // The switch outlives this wait.
+        let _ = watch.wait_for(Option::is_some).await;
+        tokio::time::sleep_until((time::instant() + GRACE).into()).await;
     };
-    if work.is_dry() {
-        transaction.rollback()?
-    } else {
-        transaction.commit()?
+    tokio::select! {
+        planned = planned => planned.map_err(Error::bug)?,
+        () = left_behind => {
+            Err(Error::StoppedPlanning(stop.reason().unwrap_or(StopReason::Terminated)))
+        }
     }
-    Ok(planned)
 }
 
-struct Desk<'a> {
-    max_age: Option<Duration>,
-    now: jiff::Timestamp,
+impl Planner {
+    fn plan(&self, store: &mut Store, stop: &StopSwitch) -> Result<Planned, Error> {
+        let (Self::ToKeep { plan, .. } | Self::Trial(plan)) = self;
+        let transaction =
+            store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let begun = Begun { store: &transaction, plan, now: time::now(), stop };
+        let planned = match &plan.emails {
+            Emails::Source(settings) => {
+                let rows = source::open(settings)?;
+                let read_as = rows.understood().to_owned();
+                begun.plan(&read_as, rows)?
+            }
+            Emails::Unanswered => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
+        };
+        match self {
+            Self::ToKeep { options, .. } => {
+                runs::save_settings(&transaction, planned.run.run_id, options)?;
+                transaction.commit()?;
+            }
+            Self::Trial(_) => transaction.rollback()?,
+        }
+        Ok(planned)
+    }
+}
+
+/// A plan inside its transaction.
+struct Begun<'a> {
+    store: &'a Transaction<'a>,
+    plan: &'a NewPlan,
+    now: Timestamp,
     stop: &'a StopSwitch,
 }
 
-impl Desk<'_> {
+impl Begun<'_> {
     fn plan<E: Into<Error>>(
         &self,
-        store: &Transaction<'_>,
-        source: &str,
-        (understood, rows): (String, impl Iterator<Item = Result<InputRow, E>>),
+        read_as: &str,
+        rows: impl Iterator<Item = Result<InputRow, E>>,
     ) -> Result<Planned, Error> {
+        let source = self.plan.emails.name();
         let started_at = time::text(self.now);
-        end_killed_runs(store, None, &started_at)?;
-        let run_id = runs::begin(store, source, &started_at)?;
+        end_killed_runs(self.store, None, &started_at)?;
+        let run_id = runs::begin(self.store, &source, &started_at)?;
         let settings = PlanSettings {
             run_id,
-            source: source.to_owned(),
-            max_age: self.max_age,
+            source: source.clone(),
+            max_age: self.plan.max_age,
             now: self.now,
         };
-        let summary = build(store, rows, &settings, self.stop)?;
-        let mut run = RunReport::planned(run_id, source.to_owned(), started_at, summary.counts);
-        run.warnings = warnings(store, &run)?;
-        runs::save(store, &run, &HttpTally::default())?;
-        Ok(Planned { run, line: line(&understood, &summary) })
+        let summary = build(self.store, rows, &settings, self.stop)?;
+        let mut run = RunReport::planned(run_id, source, started_at, summary.counts);
+        if let Emails::Source(_) = self.plan.emails {
+            run.warnings = warnings(self.store, &run)?;
+        }
+        runs::save(self.store, &run, &HttpTally::default())?;
+        Ok(Planned { run, line: line(read_as, &summary) })
     }
 }
 
 fn warnings(store: &Connection, run: &RunReport) -> Result<Vec<String>, Error> {
-    let mut warnings = Vec::new();
     let rows = run.counts.rows;
+    if rows == 0 {
+        return Ok(vec!["The source has no rows.".to_owned()]);
+    }
     let before = runs::rows_before(store, &run.source, run.run_id)?;
-    if rows == 0 && run.source != UNANSWERED {
-        warnings.push("The source has no rows.".to_owned());
-    } else if let Some(before) = before.filter(|before| rows * 2 < *before)
-        && run.source != UNANSWERED
-    {
-        warnings.push(format!(
-            "The source has {}, less than half of the {} of the run before.",
+    let shrunk = before.filter(|before| rows.saturating_mul(2) < *before);
+    let warning = shrunk.map(|before| {
+        format!(
+            "The source has {}, less than half of the {} of its last run.",
             counted(rows, "row"),
             grouped(before)
-        ));
-    }
-    Ok(warnings)
+        )
+    });
+    Ok(warning.into_iter().collect())
 }
 
-/// `comma, UTF-8, column 2 `email`, 340 rows: 322 to look up, 12 duplicates, 6 blank (first: row 8)`.
-fn line(understood: &str, summary: &PlanSummary) -> String {
+/// `Read 340 rows (comma, UTF-8, column 2 `email`): 322 to look up, 12 duplicates, 6 skipped: blank
+/// (first: row 8).`
+fn line(read_as: &str, summary: &PlanSummary) -> String {
     let counts = &summary.counts;
     let mut parts = vec![format!("{} to look up", grouped(counts.planned))];
     if counts.duplicate > 0 {
@@ -118,7 +177,12 @@ fn line(understood: &str, summary: &PlanSummary) -> String {
         parts.push(format!("{} fresh", grouped(counts.fresh)));
     }
     parts.extend(summary.invalid.iter().map(|invalid| {
-        format!("{} {} (first: row {})", grouped(invalid.rows), invalid.reason, invalid.first)
+        format!(
+            "{} skipped: {} (first: row {})",
+            grouped(invalid.rows),
+            invalid.reason,
+            invalid.first
+        )
     }));
-    format!("{understood}, {}: {}", counted(counts.rows, "row"), parts.join(", "))
+    format!("Read {} ({read_as}): {}.", counted(counts.rows, "row"), parts.join(", "))
 }

@@ -204,7 +204,7 @@ impl Scheduler {
     /// The end, once the emails that are failed by it are told.
     fn finished(&mut self) -> Step {
         // Once the key is refused, nothing is marked as failed any more.
-        let told = self.stop.as_ref().is_none_or(|stop| stop.exit() < Exit::Key);
+        let told = self.stop.as_ref().is_none_or(|stop| stop.exit() < Exit::WrongKey);
         while told && let Some(settled) = self.doubts.last() {
             self.finish(settled);
         }

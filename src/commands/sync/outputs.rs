@@ -1,0 +1,265 @@
+//! The last part of `sync`: what it leaves on the terminal and in files.
+
+use crate::app::error::Error;
+use crate::app::logging;
+use crate::app::run_options::{ReportFile, RunOptions};
+use crate::app::settings::{Job, Resume, SyncSettings, TerminalSettings, Verbosity};
+use crate::commands::print;
+use crate::commands::sync::planning::Planned;
+use crate::display::{counted, escaped, human_duration};
+use crate::domain::exit::Exit;
+use crate::domain::report_data::ReportData;
+use crate::domain::run::RunReport;
+use crate::report::output::{Readers, prove_writable, replace};
+use crate::report::{rejects, text};
+use crate::store::writer::Live;
+use crate::store::{Store, open_to_read, report_data, runs};
+use crate::time;
+use rusqlite::Connection;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Report files are written this often while the run continues.
+const REPORTS_EVERY: Duration = Duration::from_secs(60);
+
+/// A quiet run that has something to say uses this many lines at most.
+const BRIEF_LINES: usize = 12;
+
+/// The files that a run leaves.
+#[derive(Clone)]
+pub(super) struct Outputs {
+    reports: Vec<ReportFile>,
+    rejects: Option<PathBuf>,
+    store: PathBuf,
+    source: String,
+    /// The run that they are about, once there is one.
+    live: Option<Arc<Live>>,
+}
+
+impl Outputs {
+    pub(super) fn new(options: &RunOptions, settings: &SyncSettings) -> Result<Self, Error> {
+        let source = match &settings.job {
+            Job::DryRun(plan) | Job::New(plan) | Job::Resume(Resume::OrPlan(plan)) => {
+                plan.emails.name()
+            }
+            Job::Resume(Resume::Newest | Resume::Run(_)) => String::new(),
+        };
+        Ok(Self {
+            reports: options.reports()?,
+            rejects: options.rejects().map(Path::to_owned),
+            store: settings.store.clone(),
+            source,
+            live: None,
+        })
+    }
+
+    /// Finds what cannot be written before there is anything to write.
+    pub(super) fn prove_writable(&self) -> Result<(), Error> {
+        let reports = self.reports.iter().map(|report| ("--report", &report.path));
+        let rejects = self.rejects.iter().map(|path| ("--rejects", path));
+        for (option, path) in reports.chain(rejects) {
+            prove_writable(path).map_err(|reason| unwritable(option, path, reason))?;
+        }
+        Ok(())
+    }
+
+    /// From now on the files are about this run; they show it while it is worked on, too.
+    pub(super) fn follow(&mut self, live: &Arc<Live>) -> tokio::task::JoinHandle<()> {
+        self.live = Some(Arc::clone(live));
+        let (outputs, live) = (self.clone(), Arc::clone(live));
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(REPORTS_EVERY);
+            loop {
+                ticks.tick().await;
+                if let Err(error) = outputs.write_reports(&live.report()) {
+                    tracing::warn!(event = "report_not_written", "{error}");
+                }
+            }
+        })
+    }
+
+    fn write_reports(&self, run: &RunReport) -> Result<(), Error> {
+        if self.reports.is_empty() {
+            return Ok(());
+        }
+        let data = self.data(run);
+        for ReportFile { path, format } in &self.reports {
+            let text = format.render(run, &data);
+            replace(path, Readers::Others, |file| file.write_all(text.as_bytes()))
+                .map_err(|reason| unwritable("--report", path, reason))?;
+        }
+        Ok(())
+    }
+
+    /// What the store knows besides the run; a store that cannot be read is no reason for no report.
+    fn data(&self, run: &RunReport) -> ReportData {
+        let load = || {
+            let store = open_to_read(&self.store)?;
+            match run.run_id {
+                0 => report_data::load_metrics(&store, &run.source),
+                _ => report_data::load(&store, run),
+            }
+        };
+        load().unwrap_or_default()
+    }
+
+    fn write_rejects(&self, store: &Connection, run_id: i64) -> Result<(), Error> {
+        let Some(path) = &self.rejects else {
+            return Ok(());
+        };
+        replace(path, Readers::Owner, |file| rejects::write(store, run_id, file))
+            .map_err(|error| unwritable("--rejects", path, io::Error::other(error)))
+    }
+
+    /// Reports a run that has ended, in the files and on the terminal.
+    ///
+    /// # Errors
+    /// A file cannot be written. The others are, and the store is right.
+    pub(super) fn report(
+        &mut self,
+        ended: &EndedRun,
+        settings: &SyncSettings,
+    ) -> Result<Exit, Error> {
+        let EndedRun { store, run } = ended;
+        let reports = self.write_reports(run);
+        let rejects = self.write_rejects(&store.connection, run.run_id);
+        print_report(run, settings.terminal.verbosity);
+        // What follows is no failure of the run that its report should show.
+        self.reports.clear();
+        reports.and(rejects)?;
+        Ok(exit_of(run))
+    }
+
+    /// Leaves in the report files why there is no other report. Another run that holds the store
+    /// writes its own.
+    pub(super) fn report_failure(&self, error: &Error) {
+        if error.exit() == Exit::StoreLocked {
+            return;
+        }
+        let at = time::text(time::now());
+        let mut run = match &self.live {
+            Some(live) => live.report(),
+            None => RunReport::without_plan(self.source.clone(), at.clone()),
+        };
+        run.fail(error.exit(), error.to_string(), at);
+        if let Err(error) = self.write_reports(&run) {
+            logging::print_error(&error.to_string());
+        }
+    }
+}
+
+/// A run that has ended, and its store.
+pub(super) struct EndedRun {
+    pub(super) store: Store,
+    pub(super) run: RunReport,
+}
+
+fn unwritable(option: &'static str, path: &Path, reason: io::Error) -> Error {
+    Error::Unwritable { option, path: path.to_owned(), reason }
+}
+
+fn print_report(run: &RunReport, verbosity: Verbosity) {
+    if verbosity == Verbosity::Quiet {
+        let is_well = matches!(exit_of(run), Exit::Complete | Exit::LimitReached);
+        if !is_well || !run.warnings.is_empty() {
+            for line in text::brief(run).lines().take(BRIEF_LINES) {
+                logging::print("summary", line, []);
+            }
+        }
+        return;
+    }
+    if let Err(error) = print(&text::render(run)) {
+        tracing::warn!(event = "report_not_printed", "{error}");
+    }
+}
+
+fn exit_of(run: &RunReport) -> Exit {
+    let known = |code: u8| Exit::ALL.into_iter().find(|exit| exit.code() == code);
+    run.exit_code.and_then(known).unwrap_or(Exit::Failed)
+}
+
+/// What a run would do.
+pub(super) struct DryRunReport {
+    planned: Planned,
+    /// At most so many are looked up.
+    requests: u64,
+    estimate: Option<Estimate>,
+}
+
+/// How long a run would take.
+struct Estimate {
+    /// `--rate`, or the last run's rate.
+    by: &'static str,
+    per_second: f64,
+}
+
+impl DryRunReport {
+    pub(super) fn new(
+        store: &Connection,
+        planned: Planned,
+        settings: &SyncSettings,
+    ) -> Result<Self, Error> {
+        let emails = planned.run.counts.planned;
+        let requests = settings.limit.map_or(emails, |limit| limit.min(emails));
+        let last = runs::last_pace(store)?;
+        let estimate = match (settings.options.rate(), last) {
+            (Some(per_second), _) => Some(Estimate { by: "at --rate", per_second }),
+            (None, Some(per_second)) => Some(Estimate { by: "at the last run's rate", per_second }),
+            (None, None) => None,
+        };
+        Ok(Self { planned, requests, estimate })
+    }
+
+    /// Prints it on standard output.
+    pub(super) fn print(&self, terminal: TerminalSettings) -> Result<Exit, Error> {
+        for warning in &self.planned.run.warnings {
+            tracing::warn!(event = "warning", "{}", escaped(warning));
+        }
+        if terminal.verbosity > Verbosity::Quiet {
+            print(&self.text())?;
+        }
+        Ok(Exit::Complete)
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{}\nDry run: at least {}; none sent.\n",
+            escaped(&self.planned.line),
+            counted(self.requests, "request")
+        );
+        if let Some(Estimate { by, per_second }) = self.estimate
+            && per_second > 0.0
+        {
+            let time = human_duration(self.requests as f64 / per_second);
+            text.push_str(&format!("Estimated time {by}: {time}.\n"));
+        }
+        text
+    }
+}
+
+/// Why a resume has nothing to do.
+pub(super) enum NothingToResume {
+    /// No run has emails pending.
+    AnyRun,
+    /// This one has none.
+    Run(i64),
+}
+
+/// Says on standard output why there is nothing to do.
+pub(super) fn print_nothing_to_resume(
+    which: &NothingToResume,
+    terminal: TerminalSettings,
+) -> Result<Exit, Error> {
+    let text = match which {
+        NothingToResume::AnyRun => "Nothing to resume: no run has emails pending.\n".to_owned(),
+        NothingToResume::Run(run) => {
+            format!("Nothing to resume: run {run} has no emails pending.\n")
+        }
+    };
+    if terminal.verbosity > Verbosity::Quiet {
+        print(&text)?;
+    }
+    Ok(Exit::Complete)
+}

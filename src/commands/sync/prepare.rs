@@ -1,0 +1,270 @@
+//! The first part of `sync`: everything that has to stand before the first request.
+
+use crate::api::client::{ApiSettings, Client};
+use crate::api::key::{ApiKey, KeySource};
+use crate::app::environment::{self, Environment};
+use crate::app::error::Error;
+use crate::app::run_options::{Api, RunOptions};
+use crate::app::settings::{Job, NewPlan, Resume, SyncSettings, store_option};
+use crate::app::{logging, os};
+use crate::commands::sync::Session;
+use crate::commands::sync::outputs::{DryRunReport, NothingToResume, Outputs};
+use crate::commands::sync::planning::{Planned, Planner, plan_aside};
+use crate::display::{counted, escaped, grouped};
+use crate::domain::counts::HttpTally;
+use crate::domain::run::{RunReport, Status};
+use crate::lookup::settings::LookupSettings;
+use crate::sandbox::{self, Sandbox};
+use crate::store::finish::end_killed_runs;
+use crate::store::writer::{organization, set_organization};
+use crate::store::{Store, runs};
+use crate::time;
+use reqwest::Url;
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Files that a run opens besides its connections to the API: the store's, reports, a new key.
+const OTHER_FILES: u64 = 8;
+
+/// What `sync` has to do, ready to be done.
+pub(super) enum Prepared {
+    DryRun(Box<DryRunReport>),
+    NothingToResume(NothingToResume),
+    Run(Box<ReadyRun>),
+}
+
+/// A run whose plan stands in the store, and the API to look it up at.
+pub(super) struct ReadyRun {
+    pub(super) store: Store,
+    pub(super) run: RunReport,
+    /// The requests of its earlier processes.
+    pub(super) http: HttpTally,
+    pub(super) setup: Box<Setup>,
+}
+
+/// How a run looks its emails up.
+pub(super) struct Setup {
+    pub(super) client: Client,
+    /// The server behind the client, for as long as the run lasts.
+    _sandbox: Option<Sandbox>,
+    pub(super) lookup: LookupSettings,
+    options: RunOptions,
+    warnings: Vec<String>,
+}
+
+/// What is to do, once the store has been asked.
+enum Work {
+    DryRun(NewPlan),
+    NothingToResume(NothingToResume),
+    New(NewPlan, Box<Setup>),
+    Resume(Box<RunReport>, Box<Setup>),
+}
+
+/// Opens the store, reads the settings and the key, and makes the plan or takes the run up again.
+///
+/// # Errors
+/// Why nothing can be looked up. Nothing is changed then, and a store that was made for nothing is
+/// gone again.
+pub(super) async fn prepare(
+    session: &Session<'_>,
+    outputs: &mut Outputs,
+) -> Result<Prepared, Error> {
+    let Session { settings, stop, .. } = session;
+    let mut store = open_store(settings)?;
+    let work = match work(&store.connection, settings, outputs) {
+        Ok(work) => work,
+        Err(error) => {
+            store.discard();
+            return Err(error);
+        }
+    };
+    match work {
+        Work::DryRun(plan) => {
+            let (store, planned) = plan_aside(store, Planner::Trial(plan), stop).await?;
+            let report = DryRunReport::new(&store.connection, planned, settings)?;
+            Ok(Prepared::DryRun(Box::new(report)))
+        }
+        Work::NothingToResume(which) => {
+            store.discard();
+            Ok(Prepared::NothingToResume(which))
+        }
+        Work::New(plan, setup) => {
+            let planner =
+                Planner::ToKeep { plan, options: setup.options.to_json().map_err(Error::bug)? };
+            let (store, planned) = plan_aside(store, planner, stop).await?;
+            let Planned { run, line } = planned;
+            logging::set_run(run.run_id);
+            tracing::info!(event = "planned", planned = run.counts.planned, "{}", escaped(&line));
+            Ok(ready(store, run, HttpTally::default(), setup))
+        }
+        Work::Resume(run, setup) => {
+            logging::set_run(run.run_id);
+            let (run, http) = take_up(&mut store, *run, &setup.options)?;
+            Ok(ready(store, run, http, setup))
+        }
+    }
+}
+
+fn ready(store: Store, mut run: RunReport, http: HttpTally, mut setup: Box<Setup>) -> Prepared {
+    run.store_option = store_option(store.path());
+    for warning in setup.warnings.drain(..) {
+        if !run.warnings.contains(&warning) {
+            run.warnings.push(warning);
+        }
+    }
+    for warning in &run.warnings {
+        tracing::warn!(event = "warning", "{}", escaped(warning));
+    }
+    Prepared::Run(Box::new(ReadyRun { store, run, http, setup }))
+}
+
+/// Opens the store and brings it up to what is known of its runs and its organization.
+fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
+    let is_dry = matches!(settings.job, Job::DryRun(_));
+    let is_trial = is_dry && !settings.store.exists();
+    let store = if is_trial { Store::temporary()? } else { Store::open(&settings.store)? };
+    runs::mark_killed(&store.connection)?;
+    if let Some(named) = &settings.organization {
+        match organization(&store.connection)? {
+            Some(ours) if ours != *named => {
+                return Err(Error::Organization { ours, named: named.clone() });
+            }
+            Some(_) => {}
+            None if is_dry => {}
+            None => set_organization(&store.connection, named)?,
+        }
+    }
+    Ok(store)
+}
+
+/// What the job comes to with this store. Nothing is changed yet.
+fn work(store: &Connection, settings: &SyncSettings, outputs: &mut Outputs) -> Result<Work, Error> {
+    let mut set_up = |kept: Option<RunOptions>| {
+        let options = settings.options.clone().or_kept(kept.unwrap_or_default());
+        *outputs = Outputs::new(&options, settings)?;
+        outputs.prove_writable()?;
+        Setup::new(options, settings)
+    };
+    match &settings.job {
+        Job::DryRun(plan) => Ok(Work::DryRun(plan.clone())),
+        Job::New(plan) => Ok(Work::New(plan.clone(), set_up(None)?)),
+        Job::Resume(resume) => match unfinished(store, resume)? {
+            Unfinished::Run(run) => {
+                let kept = kept_options(store, run.run_id)?;
+                Ok(Work::Resume(run, set_up(Some(kept))?))
+            }
+            Unfinished::None(plan) => Ok(Work::New(plan, set_up(None)?)),
+            Unfinished::Nothing(which) => Ok(Work::NothingToResume(which)),
+        },
+    }
+}
+
+enum Unfinished {
+    Run(Box<RunReport>),
+    /// The source has no unfinished run; this is its new plan.
+    None(NewPlan),
+    Nothing(NothingToResume),
+}
+
+fn unfinished(store: &Connection, resume: &Resume) -> Result<Unfinished, Error> {
+    let run = match resume {
+        Resume::Newest => match runs::newest_unfinished(store)? {
+            Some(run) => run,
+            None => return Ok(Unfinished::Nothing(NothingToResume::AnyRun)),
+        },
+        Resume::Run(run) => *run,
+        Resume::OrPlan(plan) => match runs::unfinished_of(store, &plan.emails.name())? {
+            Some(run) => run,
+            None => return Ok(Unfinished::None(plan.clone())),
+        },
+    };
+    let Some(report) = runs::load(store, Some(run))? else {
+        return Err(Error::NoRun(run));
+    };
+    if runs::is_unfinished(store, run)? {
+        Ok(Unfinished::Run(Box::new(report)))
+    } else {
+        Ok(Unfinished::Nothing(NothingToResume::Run(run)))
+    }
+}
+
+/// The options that a run was started with.
+fn kept_options(store: &Connection, run: i64) -> Result<RunOptions, Error> {
+    match runs::load_settings(store, run)? {
+        Some(json) => serde_json::from_str(&json)
+            .map_err(|error| Error::KeptOptions { run, reason: error.to_string() }),
+        None => Ok(RunOptions::default()),
+    }
+}
+
+impl Setup {
+    fn new(options: RunOptions, settings: &SyncSettings) -> Result<Box<Self>, Error> {
+        let mut warnings = environment::unknown_variables();
+        let api = options.api(settings.api_key_file.as_deref(), &Environment::read())?;
+        let (client, sandbox) = match &api {
+            Api::At(api) => {
+                warnings.extend(api.key.warning());
+                (Client::new(api)?, None)
+            }
+            Api::Sandbox { sandbox, connect_timeout, timeout } => {
+                let key = ApiKey::parse(&sandbox.key).map_err(Error::bug)?;
+                let server = sandbox::start(sandbox.clone()).map_err(Error::Sandbox)?;
+                let url = Url::parse(&server.url()).map_err(Error::bug)?;
+                let key = KeySource::Given(key);
+                let (connect_timeout, timeout) = (*connect_timeout, *timeout);
+                let api = ApiSettings { url, key, connect_timeout, timeout };
+                (Client::new(&api)?, Some(server))
+            }
+        };
+        // The sandbox holds the other end of each connection.
+        let files_per_lookup = if sandbox.is_some() { 2 } else { 1 };
+        let mut lookup = options.lookup();
+        warnings.extend(fit_to_file_limit(&mut lookup, files_per_lookup));
+        Ok(Box::new(Self { client, _sandbox: sandbox, lookup, options, warnings }))
+    }
+}
+
+/// Lowers the concurrency to what the process may open, and says so: the API is not to blame.
+fn fit_to_file_limit(lookup: &mut LookupSettings, files_per_lookup: u64) -> Option<String> {
+    let files = os::open_file_limit()?.saturating_sub(os::open_files() + OTHER_FILES);
+    let affordable = usize::try_from(files / files_per_lookup).unwrap_or(usize::MAX).max(1);
+    if lookup.concurrency <= affordable {
+        return None;
+    }
+    let wanted = std::mem::replace(&mut lookup.concurrency, affordable);
+    Some(format!(
+        "The limit on open files (ulimit -n) allows {} of the {} lookups in flight. Raise it, or \
+         lower --concurrency.",
+        grouped(affordable as u64),
+        grouped(wanted as u64)
+    ))
+}
+
+/// Notes in the store that a process works on the run again.
+fn take_up(
+    store: &mut Store,
+    run: RunReport,
+    options: &RunOptions,
+) -> Result<(RunReport, HttpTally), Error> {
+    let http = runs::load_http(&store.connection, &run)?;
+    let run = RunReport {
+        status: Status::Running,
+        stop_reason: None,
+        finished_at: None,
+        exit_code: None,
+        ..run
+    };
+    let begin = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    end_killed_runs(&begin, Some(run.run_id), &time::text(time::now()))?;
+    runs::set_begun(&begin, run.run_id)?;
+    runs::save(&begin, &run, &http)?;
+    runs::save_settings(&begin, run.run_id, &options.to_json().map_err(Error::bug)?)?;
+    begin.commit()?;
+    let (pending, planned) = (counted(run.counts.pending, "email"), grouped(run.counts.planned));
+    tracing::info!(
+        event = "resumed",
+        pending = run.counts.pending,
+        "Resuming run {}: {pending} of {planned} pending.",
+        run.run_id
+    );
+    Ok((run, http))
+}

@@ -30,6 +30,10 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// one loses little.
 const BATCH_TIME: Duration = Duration::from_millis(300);
 
+/// Commits after which the statistics are brought up to date for the first time, so that reports on
+/// a long first run are fast. The next time is after ten times as many.
+const FIRST_STATISTICS: u64 = 10;
+
 /// What the run's other parts see of it and bring to it.
 #[derive(Debug)]
 pub struct Live {
@@ -94,6 +98,8 @@ pub fn start(
             run,
             live,
             stop,
+            commits: 0,
+            next_statistics: FIRST_STATISTICS,
         };
         let mut inbox = Inbox { settled, timer };
         let mut store = store;
@@ -152,6 +158,8 @@ struct BatchWriter {
     organization: Option<String>,
     began: Instant,
     earlier_seconds: f64,
+    commits: u64,
+    next_statistics: u64,
 }
 
 /// An answer that holds a customer.
@@ -182,6 +190,11 @@ impl BatchWriter {
         self.save_run(&commit)?;
         commit.commit()?;
         self.publish();
+        self.commits += 1;
+        if self.commits == self.next_statistics {
+            self.next_statistics = self.next_statistics.saturating_mul(10);
+            store.update_statistics()?;
+        }
         Ok(())
     }
 
@@ -303,6 +316,7 @@ impl BatchWriter {
         self.save_run(&last)?;
         last.commit()?;
         self.publish();
+        store.update_statistics()?;
         store.truncate_log()
     }
 }

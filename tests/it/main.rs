@@ -27,6 +27,7 @@ mod reading;
 
 mod refused_key;
 mod rejects;
+mod reporting;
 mod reports;
 mod samples;
 mod schedules;

@@ -71,7 +71,7 @@ mod plan {
         let run_id = runs::begin(store, "list.csv", &time::text(now)).expect("a run");
         let settings = PlanSettings { run_id, source: "list.csv".into(), max_age: None, now };
         let rows = (1..=ROWS)
-            .map(|row| Ok::<_, Infallible>(InputRow { row, text: email(scattered(row as usize)) }));
+            .map(|row| Ok::<_, Infallible>(InputRow::new(row, email(scattered(row as usize)))));
         let transaction = store.unchecked_transaction().expect("a transaction");
         let summary = build(&transaction, rows, &settings, &StopSwitch::default());
         transaction.commit().expect("a commit");

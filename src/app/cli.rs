@@ -165,7 +165,18 @@ pub struct SourceArgs {
 
     /// The delimiter of a CSV file: one character, or "tab" [default: detected]
     #[arg(long, value_name = "C", value_parser = delimiter, env = "TELEMETRON_DELIMITER")]
-    pub delimiter: Option<u8>,
+    pub delimiter: Option<char>,
+
+    /// What encloses the cells of a CSV file: double (quotes) or none
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "double",
+        hide_possible_values = true,
+        env = "TELEMETRON_QUOTE"
+    )]
+    pub quote: QuoteChoice,
 
     /// The first row of a CSV file is data, not a header
     #[arg(long, env = "TELEMETRON_NO_HEADER", value_parser = FalseyValueParser::new())]
@@ -179,9 +190,27 @@ pub struct SourceArgs {
     #[arg(long, value_name = "NAME", env = "TELEMETRON_TABLE")]
     pub table: Option<String>,
 
-    /// A query of a database whose first column is the email
+    /// A query of a database whose first column is the email, unless --column names it
     #[arg(long, value_name = "SQL", env = "TELEMETRON_QUERY")]
     pub query: Option<String>,
+
+    /// Stop before the first request if the source has fewer rows [default: 0]
+    #[arg(long, value_name = "N", env = "TELEMETRON_MIN_ROWS")]
+    pub min_rows: Option<u64>,
+
+    /// Stop before the first request if more of 20 or more rows that are not blank are invalid
+    /// [default: 50%]
+    #[arg(long, value_name = "P%", value_parser = percent::parse, env = "TELEMETRON_MAX_INVALID")]
+    pub max_invalid: Option<f64>,
+}
+
+/// What encloses the cells of a CSV file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum QuoteChoice {
+    /// Double quotes
+    Double,
+    /// Nothing: a quote is a character like any other
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -491,12 +520,13 @@ fn rate(text: &str) -> Result<f64, String> {
     if rate.is_finite() && rate >= 0.001 { Ok(rate) } else { Err(help()) }
 }
 
-/// One ASCII character, or its name where a shell makes it hard to type.
-fn delimiter(text: &str) -> Result<u8, String> {
-    match (text, text.as_bytes()) {
-        ("tab" | "\\t", _) => Ok(b'\t'),
-        (_, [byte]) if byte.is_ascii() => Ok(*byte),
-        _ => Err("give one ASCII character, or \"tab\"".to_owned()),
+/// One character, or its name where a shell makes it hard to type.
+fn delimiter(text: &str) -> Result<char, String> {
+    let mut chars = text.chars();
+    match (text, chars.next(), chars.next()) {
+        ("tab" | "\\t", ..) => Ok('\t'),
+        (_, Some(delimiter), None) => Ok(delimiter),
+        _ => Err("give one character, or \"tab\"".to_owned()),
     }
 }
 
@@ -515,14 +545,14 @@ mod tests {
         assert_eq!(rate("600/m"), Ok(10.0));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(delimiter("tab"), Ok(b'\t'));
+        assert_eq!(delimiter("tab"), Ok('\t'));
         for bad in ["", "10", "10/h", "0/s", "-1/s", "NaN/s", "inf/s", "/s"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
         for bad in ["", "5", "-5s", "soon", "101y", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
-        assert!(delimiter("ä").is_err() && delimiter("").is_err() && delimiter(",,").is_err());
+        assert!(delimiter("äö").is_err() && delimiter("").is_err() && delimiter(",,").is_err());
     }
 
     fn parsed(args: &[&str]) -> Result<SyncArgs, String> {

@@ -3,7 +3,7 @@
 use crate::api::client::ClientError;
 use crate::api::key::KeyError;
 use crate::app::run_options::SettingsError;
-use crate::display::{counted, escaped, shown};
+use crate::display::{escaped, shown};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
 use crate::plan::build::PlanError;
@@ -19,9 +19,6 @@ pub enum Error {
     Usage(String),
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The rows of the source are no list of emails.
-    #[error("{0}")]
-    NoEmail(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -80,8 +77,7 @@ impl Error {
             },
             Self::Store(StoreError::Held(_)) => Exit::StoreLocked,
             Self::StoppedPlanning(reason) => reason.exit(),
-            Self::NoEmail(_)
-            | Self::Store(_)
+            Self::Store(_)
             | Self::Key(_)
             | Self::Client(_)
             | Self::Organization { .. }
@@ -121,11 +117,6 @@ impl<E: Into<Self>> From<PlanError<E>> for Error {
             PlanError::Source(error) => error.into(),
             PlanError::Stopped(reason) => Self::StoppedPlanning(reason),
             PlanError::Store(error) => error.into(),
-            PlanError::NoEmail { rows, first, reason } => Self::NoEmail(format!(
-                "None of the {} contains an email (row {first}: {reason}). If another column does, \
-                 name it with --column.",
-                counted(rows, "row")
-            )),
         }
     }
 }

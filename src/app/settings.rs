@@ -1,10 +1,11 @@
 //! What the command line means: the job, and what it needs.
 
 use crate::app::cli::{
-    LogFormat, OutputArgs, PlanArgs, ProgressChoice, ResumeChoice, SourceArgs, StoreArgs, SyncArgs,
+    LogFormat, OutputArgs, PlanArgs, ProgressChoice, QuoteChoice, ResumeChoice, SourceArgs,
+    StoreArgs, SyncArgs,
 };
 use crate::app::run_options::{RunOptions, SettingsError};
-use crate::source::{self, Location, SourceSettings};
+use crate::source::{self, Location, Quoting, SourceSettings};
 use crate::store::wrong_key::MissingCustomers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -188,10 +189,16 @@ fn source_settings(
         location: Location::parse(source)?,
         column: args.column,
         delimiter: args.delimiter,
+        quoting: match args.quote {
+            QuoteChoice::Double => Quoting::Double,
+            QuoteChoice::None => Quoting::None,
+        },
         no_header: args.no_header,
         encoding,
         table: args.table,
         query: args.query,
+        min_rows: args.min_rows.unwrap_or(0),
+        max_invalid: args.max_invalid.unwrap_or(source::MAX_INVALID),
         store: Some(store.to_owned()),
     };
     settings.check()?;

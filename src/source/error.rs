@@ -1,11 +1,16 @@
 //! What can be wrong with a source: each message says what, where, and what to do next.
 
-use crate::display::quoted;
 use std::fmt::Write as _;
 use std::io;
 
+use crate::display::{counted, grouped, quoted};
+use crate::domain::email::InvalidEmail;
+
 /// The most columns or tables that a message lists.
-const LISTED_NAMES: usize = 30;
+pub(super) const MAX_LISTED: usize = 10;
+
+/// The longest name of a column or table that a message repeats, in characters.
+const NAME_CHARS: usize = 60;
 
 /// Which of the program's ends a [`SourceError`] leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub enum SourceErrorKind {
 pub enum SourceError {
     #[error("{0}")]
     Usage(String),
-    #[error("{name} is empty: not one byte of text. Check what was to write it.")]
+    #[error("{name} is empty (0 bytes). Check the job that writes it.")]
     Empty { name: String },
     #[error("{name} does not exist. Check the path.")]
     Missing { name: String },
@@ -33,7 +38,7 @@ pub enum SourceError {
     #[error("{name} may not be read by this account. Change its permissions, or use another one.")]
     Denied { name: String },
     #[error("{name} is {what}, not CSV. {advice}")]
-    NotText { name: String, what: &'static str, advice: &'static str },
+    NotText { name: String, what: &'static str, advice: String },
     #[error("{name} is the store itself, which cannot be its own source. Name another database.")]
     StoreItself { name: String },
     #[error("{name} cannot be read after line {line}: {error}. Nothing was planned; run again.")]
@@ -47,13 +52,34 @@ pub enum SourceError {
     )]
     Damaged { name: String, packing: &'static str, line: u64, error: String },
     #[error(
-        "{name}, line {line}: a quote that opens here is never closed. Close it, or write a quote inside a cell twice."
-    )]
-    UnclosedQuote { name: String, line: u64 },
-    #[error(
-        "{name}, line {line}: the row that starts here is over 8 MiB. Is a quote left open, or the delimiter another?"
+        "{name}, line {line}: the row that starts here is longer than 8 MiB. Check that it is a text file with line ends."
     )]
     RowTooLong { name: String, line: u64 },
+    #[error(
+        "{name} has {}, fewer than --min-rows {}. Nothing was planned; check the job that writes it.",
+        counted(*rows, "row"),
+        grouped(*min_rows)
+    )]
+    TooFewRows { name: String, rows: u64, min_rows: u64 },
+    #[error(
+        "{name} holds no valid email in {} ({first}). Nothing was planned. {advice}",
+        counted(*rows, "row")
+    )]
+    NoValidEmail { name: String, rows: u64, first: InvalidRow, advice: &'static str },
+    #[error(
+        "{name}: {} of {} that are not blank hold no valid email ({first}), more than --max-invalid {}%. Nothing was planned. {advice} Or raise --max-invalid.",
+        grouped(*invalid),
+        counted(*rows, "row"),
+        max_invalid * 100.0
+    )]
+    TooManyInvalid {
+        name: String,
+        rows: u64,
+        invalid: u64,
+        max_invalid: f64,
+        first: InvalidRow,
+        advice: &'static str,
+    },
     #[error("{name} {error}")]
     Column { name: String, error: ColumnError },
     #[error(
@@ -66,6 +92,14 @@ pub enum SourceError {
     LoginRefused { server: String, message: String, password_help: &'static str },
     #[error("{server} has no table {table}. {near}")]
     UnknownTable { server: String, table: String, near: NearNames },
+    #[error(
+        "{server}: {view} exists but cannot be read: {message}. Fix the view, or read what it reads with --query."
+    )]
+    BrokenView { server: String, view: String, message: String },
+    #[error(
+        "{server}: the query has the parameter {parameter}, and no value is bound to it. Write the value into the query."
+    )]
+    UnboundParameter { server: String, parameter: String },
     #[error(
         "{server} refused the query: {message}. Give one SELECT statement whose first column is the email."
     )]
@@ -101,12 +135,16 @@ impl SourceError {
             | Self::Read { .. }
             | Self::CutShort { .. }
             | Self::Damaged { .. }
-            | Self::UnclosedQuote { .. }
             | Self::RowTooLong { .. }
+            | Self::TooFewRows { .. }
+            | Self::NoValidEmail { .. }
+            | Self::TooManyInvalid { .. }
             | Self::Column { .. }
             | Self::Unreachable { .. }
             | Self::LoginRefused { .. }
             | Self::UnknownTable { .. }
+            | Self::BrokenView { .. }
+            | Self::UnboundParameter { .. }
             | Self::QueryRefused { .. }
             | Self::QueryWrites { .. }
             | Self::QueryWithoutColumn { .. }
@@ -116,26 +154,38 @@ impl SourceError {
     }
 }
 
+/// The first row that holds no valid email.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("first: row {row}, {}: {reason}", short_name(text))]
+pub struct InvalidRow {
+    pub(super) row: u64,
+    pub(super) text: String,
+    pub(super) reason: InvalidEmail,
+}
+
 /// Why no column of a source can be taken for the emails. Completes a sentence that begins with
 /// the source's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each variant and field means")]
 pub enum ColumnError {
-    #[error("has no column known to hold emails. Name one with --column: {}.", listed(columns))]
+    #[error(
+        "has no column of emails: none has a usual name or holds mostly addresses. Name one with --column: {}.",
+        listed(columns)
+    )]
     NoneKnown { columns: Vec<String> },
-    #[error("has no column {}. It has: {}.", quoted(wanted), listed(columns))]
+    #[error("has no column {}. It has: {}.", short_name(wanted), listed(columns))]
     Unknown { wanted: String, columns: Vec<String> },
     #[error(
-        "has no column {wanted}: its first row has {width}. Give --column a number from 1 to {width}."
+        "has no column {wanted}: its rows have {width}. Give --column a number from 1 to {width}."
     )]
     NoSuchNumber { wanted: usize, width: usize },
     #[error(
         "has no header, so there is no column {}. Give --column a number from 1 to {width}.",
-        quoted(wanted)
+        short_name(wanted)
     )]
     NoHeader { wanted: String, width: usize },
     #[error(
-        "has no header and no column of addresses in its first rows. Give --column a number from 1 to {width}."
+        "has no header and no column that holds mostly addresses. Give --column a number from 1 to {width}."
     )]
     NoAddresses { width: usize },
 }
@@ -149,7 +199,7 @@ impl std::fmt::Display for NearNames {
         if self.0.is_empty() {
             return f.write_str("Check the name, and that this user may read it.");
         }
-        write!(f, "Near names: {}.", listed(&self.0))
+        write!(f, "Did you mean: {}?", listed(&self.0))
     }
 }
 
@@ -177,11 +227,20 @@ impl NearNames {
     }
 }
 
+/// The name of a column or table, or a short text, between backticks.
+pub(super) fn short_name(name: &str) -> String {
+    let name = name.trim();
+    match name.char_indices().nth(NAME_CHARS) {
+        Some((end, _)) => quoted(&format!("{}…", &name[..end])),
+        None => quoted(name),
+    }
+}
+
 fn listed(names: &[String]) -> String {
     let mut list =
-        names.iter().take(LISTED_NAMES).map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-    if names.len() > LISTED_NAMES {
-        let _ = write!(list, " and {} more", names.len() - LISTED_NAMES);
+        names.iter().take(MAX_LISTED).map(|name| short_name(name)).collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_LISTED {
+        let _ = write!(list, ", … and {} more", grouped((names.len() - MAX_LISTED) as u64));
     }
     list
 }

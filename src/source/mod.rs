@@ -3,26 +3,35 @@
 //! What the user writes becomes a [`Location`] and [`SourceSettings`]; [`open()`] finds out the rest
 //! and gives rows. Bytes of CSV are unpacked and decoded (`decode`), understood by their beginning
 //! (`sniff`, `column`) and split (`records`). A database is read by a thread of its own (`feed`),
-//! which `sqlite` or `sql` runs.
+//! which `sqlite` or `sql` runs. Each row's text is normalized by [`Email::parse_wrapped`].
 
 mod csv;
 mod database;
 mod error;
 mod location;
+mod notes;
 mod settings;
 
-pub use encoding_rs::Encoding;
-
-pub use self::error::{ColumnError, NearNames, SourceError, SourceErrorKind};
+pub use self::csv::encoding::Encoding;
+pub use self::csv::records::Quoting;
+pub use self::error::{ColumnError, InvalidRow, NearNames, SourceError, SourceErrorKind};
 pub use self::location::{DatabaseUrl, Location};
-pub use self::settings::SourceSettings;
+pub use self::settings::{MAX_INVALID, SourceSettings};
 use crate::display::quoted;
-use csv::CsvRows;
-use csv::decode;
+use crate::domain::email::{Email, InvalidEmail, ParsedEmail};
+use csv::records::Quotes;
+use csv::{CsvInput, CsvRow, CsvRows, OpenCsv};
 use database::feed::RowReceiver;
 use database::{sql, sqlite};
+use notes::Notes;
 
-/// One row of the input, before anything is thought of it.
+/// Invalid rows are held against a source from so many rows on.
+const JUDGED_ROWS: u64 = 20;
+
+/// So many rows are kept to be shown.
+const FIRST_ROWS: usize = 5;
+
+/// One row of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputRow {
     /// The line on which the row starts in a file, counted from 1 as an editor does; the row's
@@ -30,28 +39,45 @@ pub struct InputRow {
     pub row: u64,
     /// The cell that should hold an email, as it was read.
     pub text: String,
+    /// What it holds.
+    pub email: Result<Email, InvalidEmail>,
 }
 
-/// The encoding that a user names, as `latin1`, `UTF-16` or any other name that the web knows.
+impl InputRow {
+    /// The row with its text normalized.
+    pub fn new(row: u64, text: String) -> Self {
+        let email = Email::parse(&text);
+        Self { row, text, email }
+    }
+}
+
+/// The encoding that a user names, as `latin1`, `UTF-16`, `cp852` or any other name that the web,
+/// Windows or DOS has for it.
 ///
 /// # Errors
 /// A [`SourceErrorKind::Usage`] when there is none of this name.
-pub fn encoding(name: &str) -> Result<&'static Encoding, SourceError> {
-    decode::encoding_of_name(name).ok_or_else(|| {
+pub fn encoding(name: &str) -> Result<Encoding, SourceError> {
+    Encoding::of_name(name).ok_or_else(|| {
         SourceError::Usage(format!(
-            "There is no encoding {}. Try UTF-8, UTF-16, Windows-1252, Latin-1 or another of \
-             https://encoding.spec.whatwg.org/#names-and-labels.",
-            quoted(name)
+            "There is no encoding {}. Try UTF-8, UTF-16, Windows-1252, Latin-1, a code page such \
+             as CP850, or another of https://encoding.spec.whatwg.org/#names-and-labels.",
+            error::short_name(name)
         ))
     })
 }
 
 /// A source that is open, understood, and ready to give its rows: an iterator that ends after its
-/// first error. Dropping it closes the file, or breaks off the query.
+/// first error. Rows that are not what [`SourceSettings`] demand end with an error, too. Dropping
+/// it closes the file, or ends the query.
 #[derive(Debug)]
 pub struct OpenSource {
+    name: String,
+    settings: SourceSettings,
     understood: String,
     rows: Rows,
+    notes: Notes,
+    first_rows: Vec<InputRow>,
+    judgement: Judgement,
 }
 
 enum Rows {
@@ -70,6 +96,16 @@ impl std::fmt::Debug for Rows {
     }
 }
 
+/// What the rows so far say of the source.
+#[derive(Clone, Debug, Default)]
+struct Judgement {
+    rows: u64,
+    filled: u64,
+    invalid: u64,
+    first_blank: Option<u64>,
+    first_invalid: Option<InvalidRow>,
+}
+
 /// Opens the source and finds out how to read it. Blocks; a server has 10 seconds to let us in.
 ///
 /// # Errors
@@ -77,34 +113,41 @@ impl std::fmt::Debug for Rows {
 /// and a [`SourceErrorKind::Unusable`] for all else.
 pub fn open(settings: &SourceSettings) -> Result<OpenSource, SourceError> {
     settings.check()?;
-    let (understood, rows) = match &settings.location {
+    let source = |name: String, understood, rows| OpenSource {
+        name,
+        settings: settings.clone(),
+        understood,
+        rows,
+        notes: Notes::default(),
+        first_rows: Vec::new(),
+        judgement: Judgement::default(),
+    };
+    let csv = |input: CsvInput<'_>| {
+        let name = input.name.clone();
+        let OpenCsv { understood, remarks, rows } = csv::open(input, settings)?;
+        let mut source = source(name, understood, Rows::Csv(Box::new(rows)));
+        source.notes.remarks = remarks;
+        Ok(source)
+    };
+    match &settings.location {
         Location::Stdin => {
-            let input = Box::new(std::io::stdin());
-            open_csv(settings, "Standard input".to_owned(), input)?
+            let (name, bytes) = ("Standard input".to_owned(), Box::new(std::io::stdin()));
+            csv(CsvInput { name, path: None, bytes })
         }
         Location::File(path) => {
             let name = quoted(&path.to_string_lossy());
-            open_csv(settings, name, csv::open_file(path)?)?
+            csv(CsvInput { name, path: Some(path), bytes: csv::open_file(path)? })
         }
         Location::Sqlite(path) => {
             let (understood, feed) = sqlite::open(path, settings)?;
-            (understood, Rows::Database(feed))
+            let name = quoted(&path.to_string_lossy());
+            Ok(source(name, understood, Rows::Database(feed)))
         }
         Location::Postgres(url) | Location::Mysql(url) => {
             let (understood, feed) = sql::open(url, settings)?;
-            (understood, Rows::Database(feed))
+            Ok(source(url.to_string(), understood, Rows::Database(feed)))
         }
-    };
-    Ok(OpenSource { understood, rows })
-}
-
-fn open_csv(
-    settings: &SourceSettings,
-    name: String,
-    input: decode::Bytes,
-) -> Result<(String, Rows), SourceError> {
-    let (understood, rows) = csv::open(name, input, settings)?;
-    Ok((understood, Rows::Csv(Box::new(rows))))
+    }
 }
 
 impl OpenSource {
@@ -112,21 +155,117 @@ impl OpenSource {
     pub fn understood(&self) -> &str {
         &self.understood
     }
+
+    /// What was skipped, unwrapped or looks suspicious so far, in one line.
+    pub fn notes(&self) -> Option<String> {
+        self.notes.line()
+    }
+
+    /// The first five rows that were read.
+    pub fn first_rows(&self) -> &[InputRow] {
+        &self.first_rows
+    }
+
+    fn next_raw(&mut self) -> Result<Option<InputRow>, SourceError> {
+        let (row, text) = match &mut self.rows {
+            Rows::Csv(rows) => {
+                let Some(CsvRow { row, text, quotes }) = rows.next_row()? else { return Ok(None) };
+                match quotes {
+                    Quotes::Plain => {}
+                    Quotes::OverLines => self.notes.quoted_over_lines.add(row),
+                    Quotes::Stray => self.notes.stray_quotes.add(row),
+                }
+                (row, text)
+            }
+            Rows::Database(feed) => match feed.next_row()? {
+                Some(raw) => (raw.row, raw.text),
+                None => return Ok(None),
+            },
+            Rows::Ended => return Ok(None),
+        };
+        let ParsedEmail { email, wrappings } = Email::parse_wrapped(&text);
+        self.notes.unwrapped(wrappings, row);
+        Ok(Some(InputRow { row, text, email }))
+    }
 }
 
 impl Iterator for OpenSource {
     type Item = Result<InputRow, SourceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = match &mut self.rows {
-            Rows::Csv(rows) => rows.next_row().transpose(),
-            Rows::Database(feed) => feed.next_row().transpose(),
-            Rows::Ended => None,
-        };
-        if !matches!(next, Some(Ok(_))) {
-            self.rows = Rows::Ended;
+        if matches!(self.rows, Rows::Ended) {
+            return None;
         }
-        next
+        let next = match self.next_raw() {
+            Ok(Some(row)) => Ok(row),
+            Ok(None) => {
+                self.rows = Rows::Ended;
+                return self.judgement.end(&self.name, &self.settings).err().map(Err);
+            }
+            Err(error) => {
+                self.rows = Rows::Ended;
+                Err(error)
+            }
+        };
+        if let Ok(row) = &next {
+            self.judgement.add(row);
+            if self.first_rows.len() < FIRST_ROWS {
+                self.first_rows.push(row.clone());
+            }
+        }
+        Some(next)
+    }
+}
+
+impl Judgement {
+    fn add(&mut self, row: &InputRow) {
+        self.rows += 1;
+        let Err(reason) = row.email else {
+            self.filled += 1;
+            return;
+        };
+        let seen = match reason {
+            InvalidEmail::Blank => {
+                self.first_blank.get_or_insert(row.row);
+                return;
+            }
+            _ => &mut self.first_invalid,
+        };
+        self.filled += 1;
+        self.invalid += 1;
+        if seen.is_none() {
+            *seen = Some(InvalidRow { row: row.row, text: row.text.clone(), reason });
+        }
+    }
+
+    /// Whether the source holds what it must.
+    fn end(&mut self, name: &str, settings: &SourceSettings) -> Result<(), SourceError> {
+        let (name, rows) = (name.to_owned(), self.rows);
+        if rows < settings.min_rows {
+            return Err(SourceError::TooFewRows { name, rows, min_rows: settings.min_rows });
+        }
+        let (valid, advice) = (self.filled - self.invalid, settings.column_advice());
+        let blank = || InvalidRow {
+            row: self.first_blank.unwrap_or_default(),
+            text: String::new(),
+            reason: InvalidEmail::Blank,
+        };
+        let first = self.first_invalid.clone().unwrap_or_else(blank);
+        if rows > 0 && valid == 0 {
+            return Err(SourceError::NoValidEmail { name, rows, first, advice });
+        }
+        let share = self.invalid as f64 / self.filled.max(1) as f64;
+        if self.filled >= JUDGED_ROWS && share > settings.max_invalid {
+            return Err(SourceError::TooManyInvalid {
+                name,
+                rows: self.filled,
+                invalid: self.invalid,
+                max_invalid: settings.max_invalid,
+                first,
+                advice,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -165,12 +304,49 @@ mod tests {
     fn rows_end_after_the_first_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.csv");
-        std::fs::write(&path, "id,email\n1,a@x.io\n2,\"b@x.io\n").unwrap();
+        let long = "x".repeat(9 << 20);
+        std::fs::write(&path, format!("id,email\n1,a@x.io\n2,{long}\n")).unwrap();
         let mut open = open(&settings(&path)).unwrap();
         assert_eq!(open.understood(), "comma, UTF-8, column 2 `email`");
-        assert_eq!(open.next().unwrap().unwrap(), InputRow { row: 2, text: "a@x.io".to_owned() });
-        assert!(matches!(open.next(), Some(Err(SourceError::UnclosedQuote { line: 3, .. }))));
+        assert_eq!(open.next().unwrap().unwrap(), InputRow::new(2, "a@x.io".to_owned()));
+        assert!(matches!(open.next(), Some(Err(SourceError::RowTooLong { line: 3, .. }))));
         assert!(open.next().is_none());
+    }
+
+    /// The error at the end of a file, or the number of its rows.
+    fn judged(text: &str, change: impl Fn(&mut SourceSettings)) -> Result<usize, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, text).unwrap();
+        let mut settings = settings(&path);
+        change(&mut settings);
+        let rows: Result<Vec<InputRow>, SourceError> = open(&settings).unwrap().collect();
+        rows.map(|rows| rows.len()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_source_that_is_not_what_it_must_be_ends_with_an_error() {
+        let rows = |valid: usize, invalid: usize, blank: usize| {
+            let lines = ["a@x.io,\n".repeat(valid), "Ann,\n".repeat(invalid), ",\n".repeat(blank)];
+            format!("email,x\n{}", lines.concat())
+        };
+        let usual = |text: &str| judged(text, |_| {});
+        assert_eq!(usual(&rows(0, 0, 0)), Ok(0));
+        assert_eq!(usual(&rows(10, 10, 500)), Ok(520));
+        assert_eq!(usual(&rows(1, 18, 0)), Ok(19));
+        let most = usual(&rows(9, 11, 0)).unwrap_err();
+        assert!(most.contains("11 of 20 rows that are not blank"), "{most}");
+        assert!(
+            most.contains("first: row 11, `Ann`: no @), more than --max-invalid 50%"),
+            "{most}"
+        );
+        assert_eq!(judged(&rows(9, 11, 0), |s| s.max_invalid = 0.55), Ok(20));
+        let none = usual(&rows(0, 2, 1)).unwrap_err();
+        assert!(none.contains("no valid email in 3 rows (first: row 2, `Ann`: no @)"), "{none}");
+        let few = judged(&rows(3, 0, 0), |s| s.min_rows = 4).unwrap_err();
+        assert!(few.contains("has 3 rows, fewer than --min-rows 4"), "{few}");
+        assert_eq!(judged(&rows(3, 0, 0), |s| s.min_rows = 3), Ok(3));
+        assert!(judged(&rows(0, 0, 0), |s| s.min_rows = 1).is_err());
     }
 
     #[test]
@@ -183,6 +359,6 @@ mod tests {
     #[test]
     fn an_unknown_encoding_is_the_command_lines_fault() {
         assert_eq!(encoding("klingon").unwrap_err().kind(), SourceErrorKind::Usage);
-        assert_eq!(encoding("Latin-1").unwrap().name(), "windows-1252");
+        assert_eq!(encoding("Latin-1").unwrap().name(), "Windows-1252");
     }
 }

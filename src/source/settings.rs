@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
 use super::location::lasting_path;
-use super::{Encoding, Location};
+use super::{Encoding, Location, Quoting};
 use crate::display::{escaped, quoted};
 use crate::source::csv::column;
 use crate::source::database::table::TableName;
+
+/// The share of invalid rows that a source may hold, unless the user says otherwise.
+pub const MAX_INVALID: f64 = 0.5;
 
 /// Where the rows are and how to read them; what is not said is found out.
 #[derive(Clone, Debug)]
@@ -16,16 +19,22 @@ pub struct SourceSettings {
     pub location: Location,
     /// The column of emails: its name, or its number from 1.
     pub column: Option<String>,
-    /// What separates the cells of a CSV file, one ASCII character.
-    pub delimiter: Option<u8>,
+    /// What separates the cells of a CSV file.
+    pub delimiter: Option<char>,
+    /// Whether quotes enclose cells of a CSV file.
+    pub quoting: Quoting,
     /// The first row of a CSV file is a row like any other.
     pub no_header: bool,
     /// The encoding of a CSV file, see [`super::encoding()`]. A byte order mark says more.
-    pub encoding: Option<&'static Encoding>,
+    pub encoding: Option<Encoding>,
     /// The table of a database, with or without its schema.
     pub table: Option<String>,
     /// The query of a database whose first column is the email.
     pub query: Option<String>,
+    /// Fewer rows are an error.
+    pub min_rows: u64,
+    /// A greater share of invalid rows is an error, of 20 or more that are not blank.
+    pub max_invalid: f64,
     /// The store that the answers go to, which cannot be the source as well.
     pub store: Option<PathBuf>,
 }
@@ -37,10 +46,13 @@ impl SourceSettings {
             location,
             column: None,
             delimiter: None,
+            quoting: Quoting::default(),
             no_header: false,
             encoding: None,
             table: None,
             query: None,
+            min_rows: 0,
+            max_invalid: MAX_INVALID,
             store: None,
         }
     }
@@ -84,9 +96,9 @@ impl SourceSettings {
                  SQLite file write `sqlite:PATH`.",
             ));
         }
-        if self.delimiter.is_some_and(|byte| !byte.is_ascii() || b"\"\r\n\0".contains(&byte)) {
+        if self.delimiter.is_some_and(|delimiter| matches!(delimiter, '"' | '\r' | '\n' | '\0')) {
             return Err(usage(
-                "--delimiter is one ASCII character other than a quote or a line end.",
+                "--delimiter is one character other than a quote, a line end or a zero byte.",
             ));
         }
         match self.column.as_deref() {
@@ -105,9 +117,14 @@ impl SourceSettings {
     }
 
     fn check_database(&self) -> Result<(), SourceError> {
-        if self.delimiter.is_some() || self.no_header || self.encoding.is_some() {
+        let reads_csv = self.delimiter.is_some()
+            || self.no_header
+            || self.encoding.is_some()
+            || self.quoting != Quoting::default();
+        if reads_csv {
             return Err(usage(
-                "--delimiter, --no-header and --encoding read CSV, and the source is a database.",
+                "--delimiter, --quote, --no-header and --encoding read CSV, and the source is a \
+                 database.",
             ));
         }
         match (&self.table, &self.query) {
@@ -116,11 +133,17 @@ impl SourceSettings {
             }
             (Some(_), Some(_)) => Err(usage("Give --table or --query, not both.")),
             (Some(table), None) => TableName::parse(table).map(|_| ()),
-            (None, Some(_)) if self.column.is_some() => {
-                Err(usage("--column goes with --table; of a --query the first column is read."))
-            }
             (None, Some(query)) if query.trim().is_empty() => Err(usage("--query is empty.")),
             (None, Some(_)) => Ok(()),
+        }
+    }
+
+    /// What to do about rows that hold no emails.
+    pub(super) fn column_advice(&self) -> &'static str {
+        match (&self.query, &self.column) {
+            (Some(_), None) => "Select the email first, or name its column with --column.",
+            (None, None) => "If another column holds the emails, name it with --column.",
+            (_, Some(_)) => "Check --column.",
         }
     }
 
@@ -170,26 +193,17 @@ mod tests {
         for (settings, word) in [
             (SourceSettings { table: some("t"), ..csv.clone() }, "CSV"),
             (SourceSettings { query: some("q"), ..csv.clone() }, "CSV"),
-            (SourceSettings { delimiter: Some(b'"'), ..csv.clone() }, "ASCII"),
-            (SourceSettings { delimiter: Some(0xe4), ..csv.clone() }, "ASCII"),
+            (SourceSettings { delimiter: Some('"'), ..csv.clone() }, "quote"),
+            (SourceSettings { delimiter: Some('\n'), ..csv.clone() }, "line end"),
             (SourceSettings { no_header: true, column: some("x"), ..csv.clone() }, "`x`"),
             (SourceSettings { no_header: true, column: some("0"), ..csv.clone() }, "from 1"),
             (SourceSettings { column: some(""), ..csv.clone() }, "empty"),
             (SourceSettings { table: None, ..database.clone() }, "needs --table"),
             (SourceSettings { query: some("q"), ..database.clone() }, "not both"),
-            (SourceSettings { delimiter: Some(b';'), ..database.clone() }, "--delimiter"),
+            (SourceSettings { delimiter: Some(';'), ..database.clone() }, "--delimiter"),
             (SourceSettings { no_header: true, ..database.clone() }, "--no-header"),
             (SourceSettings { table: some("a..b"), ..database.clone() }, "table"),
             (SourceSettings { table: some("a\0b"), ..database.clone() }, "zero"),
-            (
-                SourceSettings {
-                    table: None,
-                    query: some("q"),
-                    column: some("c"),
-                    ..database.clone()
-                },
-                "--column",
-            ),
             (SourceSettings { table: None, query: some(" "), ..database.clone() }, "empty"),
         ] {
             let error = settings.check().unwrap_err();

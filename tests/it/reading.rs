@@ -83,7 +83,7 @@ fn an_empty_file_or_one_without_an_email_is_refused_and_changes_nothing() {
     dir.write("list.csv", "");
     dir.sync(api.url()).run().exits(1).stderr_has("`list.csv` is empty");
     dir.write("list.csv", "email\nAnn\nBob\n");
-    dir.sync(api.url()).run().exits(1).stderr_has("None of the 2 rows contains an email (row 2");
+    dir.sync(api.url()).run().exits(1).stderr_has("holds no valid email in 2 rows (first: row 2");
     assert_eq!((dir.customer_data(), dir.rows("SELECT * FROM runs")), before);
     assert_eq!(api.request_count(), 1);
 }

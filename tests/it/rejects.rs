@@ -5,7 +5,7 @@ use telemetron_sync::sandbox::Reply;
 use crate::support::api::Api;
 use crate::support::dir::TestDir;
 
-const LIST: &str = "email\n=cmd@x.io\nno at\n\"bad,1@x.io\"\ngood@x.io\n\n\"two\nlines\"\na@b@c\n\"say \"\"bad\"\"@x.io\"\n";
+const LIST: &str = "email\n=cmd@x.io\nno at\n\"\"\"bad,1\"\"@x.io\"\ngood@x.io\n\n\"two\nlines\"\na@b@c\n\"say \"\"bad\"\"@x.io\"\n";
 
 fn picky() -> Api {
     let api = Api::with_rule(|request| {
@@ -32,7 +32,7 @@ fn rejects_are_written_as_csv_with_the_rows_of_the_source() {
     let lines = dir.read("rejects.csv");
     assert!(lines.starts_with("row,email,code,reason,status,attempts\n"), "{lines}");
     assert!(lines.contains("\n2,\t=cmd@x.io,rejected,\"\t=1+1, \"\"no\"\"\",400,1\n"), "{lines}");
-    assert!(lines.contains("\n4,\"bad,1@x.io\",rejected,"), "{lines}");
+    assert!(lines.contains("\n4,\"\"\"bad,1\"\"@x.io\",rejected,"), "{lines}");
     assert!(lines.contains("\n3,no at,"), "{lines}");
     assert_eq!(dir.rows("SELECT row FROM rejects"), ["2", "3", "4", "7", "9", "10"]);
     assert!(!lines.contains("good"), "{lines}");

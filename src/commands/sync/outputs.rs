@@ -6,12 +6,13 @@ use crate::app::run_options::{ReportFile, RunOptions};
 use crate::app::settings::{Job, Resume, SyncSettings, TerminalSettings, Verbosity};
 use crate::commands::print;
 use crate::commands::sync::planning::Planned;
-use crate::display::{counted, escaped, human_duration};
+use crate::display::{counted, escaped, grouped, human_duration, quoted};
 use crate::domain::exit::Exit;
 use crate::domain::report_data::ReportData;
 use crate::domain::run::RunReport;
 use crate::report::output::{Readers, prove_writable, replace};
 use crate::report::{rejects, text};
+use crate::source::InputRow;
 use crate::store::writer::Live;
 use crate::store::{Store, open_to_read, report_data, runs};
 use crate::time;
@@ -218,7 +219,11 @@ impl DryRunReport {
             tracing::warn!(event = "warning", "{}", escaped(warning));
         }
         if terminal.verbosity > Verbosity::Quiet {
-            print(&self.text())?;
+            let mut text = self.text();
+            if terminal.verbosity >= Verbosity::Emails {
+                text.push_str(&rows_as_read(&self.planned.first_rows));
+            }
+            print(&text)?;
         }
         Ok(Exit::Complete)
     }
@@ -235,8 +240,22 @@ impl DryRunReport {
             let time = human_duration(self.requests as f64 / per_second);
             text.push_str(&format!("Estimated time {by}: {time}.\n"));
         }
+        if let Some(notes) = &self.planned.notes {
+            text.push_str(&format!("Reading: {}.\n", escaped(notes)));
+        }
         text
     }
+}
+
+/// The first rows with what became of them, so that a person sees how the source is read.
+fn rows_as_read(rows: &[InputRow]) -> String {
+    let line = |InputRow { row, text, email }: &InputRow| match email {
+        Ok(email) => {
+            format!("Row {}: {} → {}\n", grouped(*row), quoted(text), quoted(email.as_str()))
+        }
+        Err(reason) => format!("Row {}: {} → skipped: {reason}\n", grouped(*row), quoted(text)),
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Why a resume has nothing to do.

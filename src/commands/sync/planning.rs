@@ -50,6 +50,10 @@ pub(super) struct Planned {
     pub(super) run: RunReport,
     /// How the source was read and what is in it.
     pub(super) line: String,
+    /// What was skipped, unwrapped or looks suspicious.
+    pub(super) notes: Option<String>,
+    /// As they were read.
+    pub(super) first_rows: Vec<InputRow>,
 }
 
 /// Plans on a thread of its own, so that signals and the deadline are heard meanwhile.
@@ -97,9 +101,10 @@ impl Planner {
         let begun = Begun { store: &transaction, plan, now: time::now(), stop };
         let planned = match &plan.emails {
             Emails::Source(settings) => {
-                let rows = source::open(settings)?;
+                let mut rows = source::open(settings)?;
                 let read_as = rows.understood().to_owned();
-                begun.plan(&read_as, rows)?
+                let planned = begun.plan(&read_as, &mut rows)?;
+                Planned { notes: rows.notes(), first_rows: rows.first_rows().to_vec(), ..planned }
             }
             Emails::Unanswered => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
         };
@@ -144,7 +149,8 @@ impl Begun<'_> {
             run.warnings = warnings(self.store, &run)?;
         }
         runs::save(self.store, &run, &HttpTally::default())?;
-        Ok(Planned { run, line: line(read_as, &summary) })
+        let line = line(read_as, &summary);
+        Ok(Planned { run, line, notes: None, first_rows: Vec::new() })
     }
 }
 

@@ -2,51 +2,71 @@
 
 pub(in crate::source) mod column;
 pub(in crate::source) mod decode;
-mod records;
-pub(in crate::source) mod sniff;
+mod delimiter;
+pub(in crate::source) mod encoding;
+mod kinds;
+pub(in crate::source) mod records;
+mod sample;
+mod sniff;
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::display::quoted;
+use crate::display::{grouped, quoted};
+use crate::source::SourceSettings;
 use crate::source::csv::decode::{Bytes, HalfCharacter, Packing, Text, unpack};
-use crate::source::csv::records::{Keep, MAX_RECORD_BYTES, SplitError, Splitter, Step};
-use crate::source::csv::sniff::{Head, HeadEnd, Header, Layout, LayoutError, Wishes};
-use crate::source::error::SourceError;
-use crate::source::{InputRow, SourceSettings};
+use crate::source::csv::encoding::Doubt;
+use crate::source::csv::kinds::OtherKind;
+use crate::source::csv::records::{
+    End, Keep, MAX_RECORD_BYTES, Quotes, Record, Splitter, Step, TooLong,
+};
+use crate::source::csv::sample::{Head, Header, Wishes};
+use crate::source::csv::sniff::{Layout, LayoutError, Shape};
+use crate::source::error::{SourceError, short_name};
 
 /// How much text the layout is judged by.
-const HEAD_BYTES: usize = 64 << 10;
+const HEAD_BYTES: usize = 256 << 10;
 
-/// Files that people take for CSV: offset, the bytes there, what it is, what to do.
-const OTHER_KINDS: [(usize, &[u8], &str, &str); 6] = [
-    (0, b"SQLite format 3\0", "an SQLite database", "Name it as sqlite:PATH with --table."),
-    (0, b"PK\x03\x04", "a ZIP archive or a workbook", "Unpack it, or save the sheet as CSV."),
-    (0, b"\xd0\xcf\x11\xe0", "an old workbook", "Save its sheet as CSV."),
-    (0, b"%PDF-", "a PDF", "Export the data as CSV."),
-    (0, b"PAR1", "a Parquet file", "Export the data as CSV."),
-    (257, b"ustar", "a tar archive", "Unpack it and name the file in it."),
-];
+/// How much is read at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// The rows of one file, read as they are asked for.
 pub(in crate::source) struct CsvRows {
     name: String,
     text: Text,
     packing: Packing,
-    /// Decoded and not yet split, from `at` on.
-    piece: Vec<u8>,
+    /// Read and not yet split, from `at` on.
+    buffer: Vec<u8>,
     at: usize,
-    splitter: Splitter,
     end: End,
+    splitter: Splitter,
+    shape: Shape,
+    /// The cells of a list on one line that are left.
+    list: std::vec::IntoIter<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Ahead,
-    /// All is read, the last record may still be in the splitter.
-    OfText,
-    Reached,
+/// A file that is open, and how it is read.
+pub(in crate::source) struct OpenCsv {
+    pub(in crate::source) understood: String,
+    pub(in crate::source) remarks: Vec<String>,
+    pub(in crate::source) rows: CsvRows,
+}
+
+/// One row, and whether its quotes are suspicious.
+pub(in crate::source) struct CsvRow {
+    pub(in crate::source) row: u64,
+    pub(in crate::source) text: String,
+    pub(in crate::source) quotes: Quotes,
+}
+
+/// Where the bytes come from.
+pub(in crate::source) struct CsvInput<'a> {
+    /// For messages.
+    pub(in crate::source) name: String,
+    /// For commands; none for standard input.
+    pub(in crate::source) path: Option<&'a Path>,
+    pub(in crate::source) bytes: Bytes,
 }
 
 /// Opens a file to read.
@@ -65,123 +85,174 @@ pub(in crate::source) fn open_file(path: &Path) -> Result<Bytes, SourceError> {
     Ok(Box::new(file))
 }
 
-/// Unpacks, decodes and judges `input`; says how it was understood. `name` is for messages.
+/// Unpacks, decodes and judges the input.
 pub(in crate::source) fn open(
-    name: String,
-    input: Bytes,
+    CsvInput { name, path, bytes }: CsvInput<'_>,
     settings: &SourceSettings,
-) -> Result<(String, CsvRows), SourceError> {
-    let unpacked = unpack(input);
+) -> Result<OpenCsv, SourceError> {
+    let unpacked = unpack(bytes);
     let (input, packing) = unpacked.map_err(|error| explain(&name, Packing::Plain, 0, error))?;
-    let mut text =
-        Text::new(input, settings.encoding).map_err(|error| explain(&name, packing, 0, error))?;
-    refuse_other_kinds(&name, text.raw_head())?;
-    let mut piece = Vec::new();
     let failed = |error| explain(&name, packing, 0, error);
-    let mut end = fill(&mut text, &mut piece, HEAD_BYTES).map_err(failed)?;
-    if !sniff::is_enough(Head { text: &piece, end }) {
-        end = fill(&mut text, &mut piece, MAX_RECORD_BYTES + 1).map_err(failed)?;
+    let mut text = Text::new(input, settings.encoding).map_err(failed)?;
+    if let Some(OtherKind { what, advice }) = kinds::other_kind(text.raw_head(), path, packing) {
+        return Err(SourceError::NotText { name, what, advice });
     }
-    if piece.is_empty() {
+    let mut buffer = Vec::new();
+    let mut end = fill(&mut text, &mut buffer, HEAD_BYTES).map_err(failed)?;
+    let encoding = text.cells();
+    if !delimiter::is_enough(Head { text: &buffer, end, encoding }, settings.quoting) {
+        end = fill(&mut text, &mut buffer, MAX_RECORD_BYTES + 1).map_err(failed)?;
+    }
+    if buffer.is_empty() {
         return Err(SourceError::Empty { name });
     }
     let wishes = Wishes {
         delimiter: settings.delimiter,
         column: settings.column.as_deref(),
         header: if settings.no_header { Header::None } else { Header::Sniffed },
+        quoting: settings.quoting,
     };
-    let layout =
-        sniff::layout(Head { text: &piece, end }, wishes).map_err(|error| match error {
-            LayoutError::Split(error) => unsplit(&name, error),
-            LayoutError::Column(error) => SourceError::Column { name: name.clone(), error },
-        })?;
+    let layout = sniff::layout(Head { text: &buffer, end, encoding }, wishes);
+    let layout = layout.map_err(|error| no_layout(&name, text.encoding(), error))?;
     let understood = describe(packing, text.encoding(), &layout);
-    let splitter = Splitter::new(layout.delimiter, Keep::Only(layout.column));
-    let mut rows = CsvRows { name, text, packing, piece, at: 0, splitter, end: End::Ahead };
+    let remarks = remarks(text.doubt(), &layout);
+    let keep = match layout.shape {
+        Shape::Column(column) => Keep::Only(column),
+        Shape::OneLine => Keep::All,
+    };
+    let splitter = Splitter::new(layout.dialect, keep);
+    let (shape, list) = (layout.shape, Vec::new().into_iter());
+    let mut rows = CsvRows { name, text, packing, buffer, at: 0, end, splitter, shape, list };
     for _ in 0..layout.skip {
-        rows.next_row()?;
+        rows.next_record()?;
     }
-    Ok((understood, rows))
+    Ok(OpenCsv { understood, remarks, rows })
 }
 
 impl CsvRows {
     /// The next row, or none at the end.
-    pub(in crate::source) fn next_row(&mut self) -> Result<Option<InputRow>, SourceError> {
-        while self.end == End::Ahead {
-            let (read, step) = self
-                .splitter
-                .feed(&self.piece[self.at..])
-                .map_err(|error| unsplit(&self.name, error))?;
-            self.at += read;
-            if step == Step::Record {
-                return Ok(Some(self.row()));
+    pub(in crate::source) fn next_row(&mut self) -> Result<Option<CsvRow>, SourceError> {
+        if let Some(text) = self.list.next() {
+            return Ok(Some(CsvRow { row: 1, text, quotes: Quotes::Plain }));
+        }
+        let Some((record, start)) = self.next_record()? else { return Ok(None) };
+        let (text, encoding) = (&self.buffer[start..], self.text.cells());
+        let mut cells = record.cells.iter().map(|cell| encoding.text(&cell.bytes(text)));
+        let (row, quotes) = (record.line, record.quotes);
+        match self.shape {
+            Shape::Column(_) => {
+                Ok(Some(CsvRow { row, text: cells.next().unwrap_or_default(), quotes }))
             }
-            self.piece.clear();
-            self.at = 0;
-            let more = self.text.read(&mut self.piece);
-            let line = self.splitter.line();
-            if !more.map_err(|error| explain(&self.name, self.packing, line, error))? {
-                self.end = End::OfText;
+            Shape::OneLine => {
+                let mut cells: Vec<String> = cells.collect();
+                // A delimiter ends the line: there is no email behind it.
+                cells.pop_if(|last| last.is_empty());
+                self.list = cells.into_iter();
+                self.next_row()
             }
         }
-        if self.end == End::OfText {
-            self.end = End::Reached;
-            let step = self.splitter.finish().map_err(|error| unsplit(&self.name, error))?;
-            if step == Step::Record {
-                return Ok(Some(self.row()));
-            }
-        }
-        Ok(None)
     }
 
-    fn row(&mut self) -> InputRow {
-        let record = self.splitter.take();
-        InputRow { row: record.line, text: record.cells.into_iter().next().unwrap_or_default() }
+    /// The next record and where in the buffer it starts.
+    fn next_record(&mut self) -> Result<Option<(Record, usize)>, SourceError> {
+        loop {
+            let step = self.splitter.step(&self.buffer[self.at..], self.end);
+            match step.map_err(|error| too_long(&self.name, error))? {
+                Step::Blank(bytes) => self.at += bytes,
+                Step::Record(record) => {
+                    let start = self.at;
+                    self.at += record.bytes;
+                    return Ok(Some((record, start)));
+                }
+                Step::NeedMore => self.read_more()?,
+                Step::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Twice as much as before is looked at next, so that a long record is not split again and
+    /// again.
+    fn read_more(&mut self) -> Result<(), SourceError> {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        let bytes = self.buffer.len().max(PIECE_BYTES);
+        let more = self.text.read(&mut self.buffer, bytes);
+        let line = self.splitter.line();
+        if !more.map_err(|error| explain(&self.name, self.packing, line, error))? {
+            self.end = End::OfText;
+        }
+        Ok(())
     }
 }
 
 /// Reads until there are so many bytes, or all.
-fn fill(text: &mut Text, piece: &mut Vec<u8>, bytes: usize) -> io::Result<HeadEnd> {
-    while piece.len() < bytes {
-        if !text.read(piece)? {
-            return Ok(HeadEnd::EndOfFile);
+fn fill(text: &mut Text, buffer: &mut Vec<u8>, bytes: usize) -> io::Result<End> {
+    while buffer.len() < bytes {
+        if !text.read(buffer, bytes - buffer.len())? {
+            return Ok(End::OfText);
         }
     }
-    Ok(HeadEnd::Cut)
+    Ok(End::MoreFollows)
 }
 
 fn describe(packing: Packing, encoding: &str, layout: &Layout) -> String {
-    let column = layout.column + 1;
     let mut words: Vec<String> = packing.name().map(str::to_owned).into_iter().collect();
-    words.push(sniff::delimiter_name(layout.delimiter));
+    words.push(delimiter::delimiter_name(layout.delimiter));
     words.push(encoding.to_owned());
-    words.push(match (&layout.name, layout.delimiter) {
-        (Some(name), None) => format!("header {}", quoted(name.trim())),
-        (Some(name), Some(_)) => format!("column {column} {}", quoted(name.trim())),
-        (None, None) => "no header".to_owned(),
-        (None, Some(_)) => format!("no header, column {column}"),
+    if let Some(header) = layout.header.as_ref().filter(|header| header.line > 1) {
+        words.push(format!("header on line {}", grouped(header.line)));
+    }
+    let name = layout.header.as_ref().map(|header| short_name(&header.name));
+    words.push(match (layout.shape, name, layout.delimiter) {
+        (Shape::OneLine, ..) => "a list on one line".to_owned(),
+        (Shape::Column(_), Some(name), None) => format!("header {name}"),
+        (Shape::Column(column), Some(name), Some(_)) => format!("column {} {name}", column + 1),
+        (Shape::Column(_), None, None) => "no header".to_owned(),
+        (Shape::Column(column), None, Some(_)) => format!("no header, column {}", column + 1),
     });
     if !layout.others.is_empty() {
-        words.push(format!("not column {}", layout.others.join(" or ")));
+        words.push(format!("not column {}", sniff::listed_others(&layout.others)));
     }
     words.join(", ")
 }
 
-fn refuse_other_kinds(name: &str, head: &[u8]) -> Result<(), SourceError> {
-    for (offset, magic, what, advice) in OTHER_KINDS {
-        if head.get(offset..).is_some_and(|bytes| bytes.starts_with(magic)) {
-            return Err(SourceError::NotText { name: name.to_owned(), what, advice });
-        }
+/// What is remarkable before the first row is read.
+fn remarks(doubt: Option<&Doubt>, layout: &Layout) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(lines) = &layout.skipped {
+        let what = if layout.header.is_some() { "header" } else { "first row" };
+        remarks.push(match (lines.start(), lines.end()) {
+            (first, last) if first == last => format!("line {first} above the {what} skipped"),
+            (first, last) => format!("lines {first} to {last} above the {what} skipped"),
+        });
     }
-    Ok(())
+    remarks.extend(doubt.map(|doubt| match doubt {
+        Doubt::Another(Some(likely)) => format!(
+            "the text is not UTF-8; if names look wrong, use --encoding, perhaps --encoding {likely}"
+        ),
+        Doubt::Another(None) => "the text is not UTF-8; if names look wrong, use --encoding, \
+             perhaps a code page of DOS such as --encoding cp850"
+            .to_owned(),
+        Doubt::EncodedTwice => "some text looks as if it was decoded wrongly before (`Ã¶` for `ö`); \
+             if names look wrong, export again as UTF-8, or use --encoding"
+            .to_owned(),
+    }));
+    remarks
 }
 
-fn unsplit(name: &str, error: SplitError) -> SourceError {
-    let name = name.to_owned();
+fn no_layout(name: &str, encoding: &str, error: LayoutError) -> SourceError {
     match error {
-        SplitError::UnclosedQuote { line } => SourceError::UnclosedQuote { name, line },
-        SplitError::TooLong { line } => SourceError::RowTooLong { name, line },
+        LayoutError::TooLong(error) => too_long(name, error),
+        LayoutError::Column(error) => SourceError::Column { name: name.to_owned(), error },
+        LayoutError::Delimiter(delimiter) => SourceError::Usage(format!(
+            "--delimiter {} cannot be written in {encoding}, the encoding of {name}.",
+            short_name(&delimiter.to_string())
+        )),
     }
+}
+
+fn too_long(name: &str, TooLong { line }: TooLong) -> SourceError {
+    SourceError::RowTooLong { name: name.to_owned(), line }
 }
 
 /// The system's own errors have a number; without one, the packed data itself is wrong.
@@ -220,8 +291,9 @@ mod tests {
         bytes: &[u8],
         settings: &SourceSettings,
     ) -> Result<(String, Vec<(u64, String)>), SourceError> {
-        let input = Box::new(io::Cursor::new(bytes.to_vec()));
-        let (understood, mut rows) = open("input".to_owned(), input, settings)?;
+        let bytes = Box::new(io::Cursor::new(bytes.to_vec()));
+        let input = CsvInput { name: "input".to_owned(), path: None, bytes };
+        let OpenCsv { understood, mut rows, .. } = open(input, settings)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next_row()? {
             found.push((row.row, row.text));
@@ -275,14 +347,12 @@ mod tests {
 
     #[test]
     fn what_is_no_csv_is_named() {
-        assert!(error(b"SQLite format 3\0....").contains("sqlite:PATH"));
-        assert!(error(b"PK\x03\x04....").contains("workbook"));
+        assert!(error(b"SQLite format 3\0....").contains("sync sqlite:FILE --table"));
+        assert!(error(b"PK\x03\x04....").contains("ZIP archive"));
     }
 
     #[test]
     fn a_row_out_of_bounds_names_its_line() {
-        let message = error(b"id,email\n1,a@x.io\n\n2,\"b@x.io\n3,c@x.io\n");
-        assert!(message.contains("line 4: a quote"), "{message}");
         let mut long = b"id,email\n1,a@x.io\n2,".to_vec();
         long.resize(9 << 20, b'x');
         assert!(error(&long).contains("line 3: the row"));
@@ -298,10 +368,10 @@ mod tests {
 
     #[test]
     fn a_first_row_of_megabytes_is_understood() {
-        let blob = "x\n".repeat(3 << 20);
+        let blob = "x\n".repeat(300_000);
         let rows = read(format!("\"{blob}\";a@x.io\n\";\";b@x.io\n").as_bytes());
         assert_eq!(rows.0, "semicolon, UTF-8, no header, column 2");
-        assert_eq!(rows.1, [(1, "a@x.io".to_owned()), ((3 << 20) + 2, "b@x.io".to_owned())]);
+        assert_eq!(rows.1, [(1, "a@x.io".to_owned()), (300_002, "b@x.io".to_owned())]);
     }
 
     #[test]
@@ -395,7 +465,8 @@ mod tests {
             }
             let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
             let mut settings = settings();
-            settings.delimiter = Some(delimiter);
+            settings.delimiter = Some(char::from(delimiter));
+            settings.column = Some("E-Mail".to_owned());
             let bytes = encode(&text, encoding);
             let (_, rows) = read_with(&bytes, &settings).unwrap();
             // The sniffed encoding needs text enough: a few bytes of UTF-16 may look like another.

@@ -1,11 +1,52 @@
 //! Text is split into records and cells, with the line on which each record starts.
 //!
-//! Pure: no clock, no I/O. Not the `csv` crate's parser, for four reasons that a file from the
-//! wild gives: `"a@b"@x.io` must stay as it is (there the quotes are lost), a lone CR is a line
-//! end that counts, a record's size has a limit, and only the one wanted cell is kept.
+//! Pure: no clock, no I/O. Every byte belongs to exactly one record or blank line. Not the `csv`
+//! crate's parser: there a cell that begins with a quote but is no quoted cell takes the following
+//! lines with it, a lone CR is no line end that counts, and a record's size has no limit.
 
-/// The longest record, in bytes of UTF-8. One that is longer has most likely an open quote.
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::{memchr, memchr2, memchr3};
+
+/// The longest record, in bytes.
 pub(in crate::source) const MAX_RECORD_BYTES: usize = 8 << 20;
+
+/// What separates cells: a character as the text's encoding writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) struct Delimiter {
+    bytes: [u8; 4],
+    length: usize,
+}
+
+impl Delimiter {
+    /// None for an empty text and one of over four bytes.
+    pub(in crate::source) fn new(encoded: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 4];
+        bytes.get_mut(..encoded.len()).filter(|bytes| !bytes.is_empty())?.copy_from_slice(encoded);
+        Some(Self { bytes, length: encoded.len() })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Whether quotes enclose cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quoting {
+    #[default]
+    Double,
+    None,
+}
+
+/// How cells are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) struct Dialect {
+    /// Without one every record is one cell.
+    pub(in crate::source) delimiter: Option<Delimiter>,
+    pub(in crate::source) quoting: Quoting,
+}
 
 /// Which cells of a record are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,320 +55,388 @@ pub(in crate::source) enum Keep {
     Only(usize),
 }
 
-/// What the bytes so far have led to.
+/// Whether the text ends where the buffer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source) enum Step {
-    /// A record is complete: [`Splitter::take`] it.
-    Record,
-    /// More input is needed, or all of it is used up.
-    Continue,
+pub(in crate::source) enum End {
+    OfText,
+    MoreFollows,
 }
 
-/// One record: the line on which it starts, counted from 1, and the cells that were kept.
+/// What stands at the beginning of the rest of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Step {
+    /// Nothing but line ends, this many bytes.
+    Blank(usize),
+    Record(Record),
+    /// The record goes on after the buffer.
+    NeedMore,
+    End,
+}
+
+/// One record, whose cells are ranges of the text it was split from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Record {
+    /// On which it starts, counted from 1.
     pub(in crate::source) line: u64,
-    pub(in crate::source) cells: Vec<String>,
+    /// With its line end.
+    pub(in crate::source) bytes: usize,
+    pub(in crate::source) quotes: Quotes,
+    /// All, or the wanted one if the record is wide enough.
+    pub(in crate::source) cells: Vec<Cell>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source) enum SplitError {
-    /// The input ended inside quotes that opened on this line.
-    UnclosedQuote { line: u64 },
-    /// Over [`MAX_RECORD_BYTES`]; the record starts on this line.
-    TooLong { line: u64 },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    RecordStart,
-    FieldStart,
+/// What the quotes of a record turned out to be; the more suspicious one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::source) enum Quotes {
+    /// None, or each encloses a cell on one line.
     Plain,
-    Quoted,
-    /// After a quote that may have closed the cell; so many blanks have followed it.
-    AfterQuote {
-        blanks: usize,
-    },
+    /// One encloses a cell of several lines, as a stray quote can seem to.
+    OverLines,
+    /// One begins a cell and does not enclose it: the cell was read as unquoted.
+    Stray,
 }
 
-/// A state machine over bytes of UTF-8, fed in pieces of any size.
-#[derive(Debug)]
+/// Where a cell's text stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct Cell {
+    range: Range<usize>,
+    /// Quotes inside are written twice.
+    doubled: bool,
+}
+
+impl Cell {
+    /// The cell's bytes; `text` is what the record was split from.
+    pub(in crate::source) fn bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        let bytes = &text[self.range.clone()];
+        if !self.doubled {
+            return Cow::Borrowed(bytes);
+        }
+        let mut single = Vec::with_capacity(bytes.len());
+        let mut rest = bytes;
+        while let Some(quote) = memchr(b'"', rest) {
+            single.extend_from_slice(&rest[..=quote]);
+            rest = rest.get(quote + 2..).unwrap_or_default();
+        }
+        single.extend_from_slice(rest);
+        Cow::Owned(single)
+    }
+}
+
+/// A record over [`MAX_RECORD_BYTES`], which starts on this line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) struct TooLong {
+    pub(in crate::source) line: u64,
+}
+
+/// Splits text of which the caller keeps the part from the current record on.
+#[derive(Clone, Debug)]
 pub(in crate::source) struct Splitter {
-    delimiter: Option<u8>,
+    dialect: Dialect,
     keep: Keep,
-    state: State,
-    /// The line of the next byte.
+    /// The line of the next record.
     line: u64,
-    after_cr: bool,
-    record_line: u64,
-    quote_line: u64,
-    size: usize,
-    field: usize,
-    cell: Vec<u8>,
-    cells: Vec<String>,
 }
 
 impl Splitter {
-    /// Without a delimiter every record is one cell.
-    pub(in crate::source) fn new(delimiter: Option<u8>, keep: Keep) -> Self {
-        Self {
-            delimiter,
-            keep,
-            state: State::RecordStart,
-            line: 1,
-            after_cr: false,
-            record_line: 1,
-            quote_line: 1,
-            size: 0,
-            field: 0,
-            cell: Vec::new(),
-            cells: Vec::new(),
-        }
+    pub(in crate::source) fn new(dialect: Dialect, keep: Keep) -> Self {
+        Self { dialect, keep, line: 1 }
     }
 
-    /// The line that is being read, counted from 1.
+    /// The line that comes next, counted from 1.
     pub(in crate::source) fn line(&self) -> u64 {
         self.line
     }
 
-    /// Reads until a record is complete or `input` is used up; returns how much was read.
-    pub(in crate::source) fn feed(&mut self, input: &[u8]) -> Result<(usize, Step), SplitError> {
+    /// Looks at `text`, which begins where the step before ended. What it finds does not depend on
+    /// how much more of the text is in the buffer.
+    pub(in crate::source) fn step(&mut self, text: &[u8], end: End) -> Result<Step, TooLong> {
+        if text.is_empty() {
+            return Ok(if end == End::OfText { Step::End } else { Step::NeedMore });
+        }
+        let blank = self.blank_lines(text, end);
+        if blank > 0 {
+            return Ok(Step::Blank(blank));
+        }
+        let too_long = TooLong { line: self.line };
+        match (Scan { text, end, dialect: self.dialect }).record(self.keep) {
+            Some((record, _)) if record.bytes > MAX_RECORD_BYTES => Err(too_long),
+            Some((record, line_ends)) => {
+                let line = self.line;
+                self.line += line_ends;
+                Ok(Step::Record(Record { line, ..record }))
+            }
+            None if text.len() > MAX_RECORD_BYTES => Err(too_long),
+            None => Ok(Step::NeedMore),
+        }
+    }
+
+    /// How many bytes of line ends `text` begins with. A CR at the end of the buffer waits for its
+    /// LF.
+    fn blank_lines(&mut self, text: &[u8], end: End) -> usize {
         let mut at = 0;
-        while at < input.len() {
-            let run = self.ordinary_run(&input[at..]);
-            if run > 0 {
-                self.after_cr = false;
-                self.push(&input[at..at + run]);
-                at += run;
-                self.grow(run)?;
-                continue;
+        loop {
+            match line_end_at(text, at, end) {
+                0 => return at,
+                length => at += length,
             }
-            let step = self.read(input[at]);
-            at += 1;
-            if step == Step::Record {
-                return Ok((at, step));
-            }
-            self.grow(1)?;
-        }
-        Ok((at, Step::Continue))
-    }
-
-    /// Tells that the input has ended: there may be one more record.
-    pub(in crate::source) fn finish(&mut self) -> Result<Step, SplitError> {
-        match self.state {
-            State::RecordStart => Ok(Step::Continue),
-            State::Quoted => Err(SplitError::UnclosedQuote { line: self.quote_line }),
-            State::FieldStart | State::Plain | State::AfterQuote { .. } => {
-                self.end_field();
-                self.state = State::RecordStart;
-                Ok(Step::Record)
-            }
-        }
-    }
-
-    /// The record that a [`Step::Record`] told of.
-    pub(in crate::source) fn take(&mut self) -> Record {
-        Record { line: self.record_line, cells: std::mem::take(&mut self.cells) }
-    }
-
-    /// How many bytes at the start of `input` mean nothing but themselves.
-    fn ordinary_run(&self, input: &[u8]) -> usize {
-        let end = match self.state {
-            State::Plain => input
-                .iter()
-                .position(|&byte| byte == b'\n' || byte == b'\r' || Some(byte) == self.delimiter),
-            State::Quoted => input.iter().position(|&byte| matches!(byte, b'"' | b'\n' | b'\r')),
-            State::RecordStart | State::FieldStart | State::AfterQuote { .. } => Some(0),
-        };
-        end.unwrap_or(input.len())
-    }
-
-    fn grow(&mut self, bytes: usize) -> Result<(), SplitError> {
-        if self.state == State::RecordStart {
-            self.size = 0;
-            return Ok(());
-        }
-        self.size += bytes;
-        if self.size > MAX_RECORD_BYTES {
-            return Err(SplitError::TooLong { line: self.record_line });
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, byte: u8) -> Step {
-        let line_end = matches!(byte, b'\r' | b'\n');
-        let started_on = self.line;
-        if line_end && !(byte == b'\n' && self.after_cr) {
             self.line += 1;
         }
-        self.after_cr = byte == b'\r';
-        match self.state {
-            State::RecordStart if line_end => Step::Continue,
-            State::RecordStart => {
-                self.record_line = started_on;
-                self.size = 0;
-                self.start_field(0);
-                self.read_unquoted(byte)
-            }
-            State::FieldStart | State::Plain => self.read_unquoted(byte),
-            State::Quoted => {
-                if byte == b'"' {
-                    self.state = State::AfterQuote { blanks: 0 };
-                } else {
-                    self.push(&[byte]);
+    }
+}
+
+/// The length of the line end at `at`: 0 if there is none, or not yet.
+fn line_end_at(text: &[u8], at: usize, end: End) -> usize {
+    match (text.get(at), text.get(at + 1), end) {
+        (Some(b'\n'), _, _) => 1,
+        (Some(b'\r'), Some(b'\n'), _) => 2,
+        (Some(b'\r'), Some(_), _) | (Some(b'\r'), None, End::OfText) => 1,
+        _ => 0,
+    }
+}
+
+/// How many line ends `text` holds.
+fn line_ends(text: &[u8]) -> u64 {
+    let (mut count, mut at) = (0, 0);
+    while let Some(found) = memchr2(b'\r', b'\n', &text[at..]) {
+        at += found;
+        at += line_end_at(text, at, End::OfText);
+        count += 1;
+    }
+    count
+}
+
+/// A buffer in which one record is looked for.
+#[derive(Clone, Copy)]
+struct Scan<'a> {
+    text: &'a [u8],
+    end: End,
+    dialect: Dialect,
+}
+
+/// What a cell that begins with a quote turned out to be.
+enum Quoted {
+    /// One quoted cell: what it holds, and where the text goes on.
+    Closed {
+        cell: Cell,
+        next: usize,
+    },
+    /// None: its end is to be looked for from here.
+    Stray {
+        resume: usize,
+    },
+    NeedMore,
+}
+
+/// What stands at the end of a cell.
+enum CellEnd {
+    Delimiter { next: usize },
+    Line { next: usize },
+    Text,
+}
+
+impl Scan<'_> {
+    /// The record at the beginning and the number of its line ends; none if the buffer does not
+    /// hold all of it.
+    fn record(&self, keep: Keep) -> Option<(Record, u64)> {
+        let mut cells = Vec::new();
+        let (mut at, mut field, mut quotes, mut inside) = (0, 0, Quotes::Plain, 0);
+        loop {
+            let (cell, end_at) = match self.quoted(at) {
+                Some(Quoted::NeedMore) => return None,
+                Some(Quoted::Closed { cell, next }) => {
+                    let line_ends = line_ends(&self.text[cell.range.clone()]);
+                    if line_ends > 0 {
+                        quotes = quotes.max(Quotes::OverLines);
+                        inside += line_ends;
+                    }
+                    (cell, next)
                 }
-                Step::Continue
+                Some(Quoted::Stray { resume }) => {
+                    quotes = Quotes::Stray;
+                    self.bare(at, resume)?
+                }
+                None => self.bare(at, at)?,
+            };
+            match keep {
+                Keep::All => cells.push(cell),
+                Keep::Only(wanted) if wanted == field => cells.push(cell),
+                Keep::Only(_) => {}
             }
-            State::AfterQuote { blanks } => self.read_after_quote(byte, blanks),
+            let (bytes, own) = match self.cell_end(end_at)? {
+                CellEnd::Delimiter { next } => {
+                    at = next;
+                    field += 1;
+                    continue;
+                }
+                CellEnd::Line { next } => (next, 1),
+                CellEnd::Text => (self.text.len(), 0),
+            };
+            return Some((Record { line: 0, bytes, quotes, cells }, inside + own));
         }
     }
 
-    fn read_unquoted(&mut self, byte: u8) -> Step {
-        let at_start = self.state == State::FieldStart;
-        if self.ends_field(byte) {
-            return self.end_at(byte);
-        }
-        if at_start && byte == b'"' {
-            self.cell.clear();
-            self.quote_line = self.line;
-            self.state = State::Quoted;
-            return Step::Continue;
-        }
-        if !(at_start && self.is_blank(byte)) {
-            self.state = State::Plain;
-        }
-        self.push(&[byte]);
-        Step::Continue
-    }
-
-    /// A quote inside quotes is written twice, a single one ends the cell. When more text follows
-    /// that one, the cell was no quoted one, and is taken as it stands, quotes and all.
-    fn read_after_quote(&mut self, byte: u8, blanks: usize) -> Step {
-        if self.ends_field(byte) {
-            return self.end_at(byte);
-        }
-        if byte == b'"' && blanks == 0 {
-            self.state = State::Quoted;
-        } else if self.is_blank(byte) {
-            self.state = State::AfterQuote { blanks: blanks + 1 };
-        } else {
-            self.unquote_nothing(blanks);
-            self.state = State::Plain;
-        }
-        self.push(&[byte]);
-        Step::Continue
-    }
-
-    fn unquote_nothing(&mut self, blanks: usize) {
-        let inside = self.cell.len().saturating_sub(blanks);
-        let mut raw = vec![b'"'];
-        for &byte in &self.cell[..inside] {
-            if byte == b'"' {
-                raw.push(b'"');
+    /// The cell from `at` that no quotes enclose; its end is looked for from `resume`.
+    fn bare(&self, at: usize, resume: usize) -> Option<(Cell, usize)> {
+        let mut from = resume;
+        let end = loop {
+            let rest = &self.text[from..];
+            let found = match self.dialect.delimiter {
+                Some(delimiter) => memchr3(delimiter.bytes[0], b'\r', b'\n', rest),
+                None => memchr2(b'\r', b'\n', rest),
+            };
+            match (found, self.end) {
+                (None, End::OfText) => break self.text.len(),
+                (None, End::MoreFollows) => return None,
+                // The first byte of a delimiter may begin another character.
+                (Some(found), _) => match self.cell_end(from + found) {
+                    Some(CellEnd::Text) => from += found + 1,
+                    Some(_) => break from + found,
+                    None => return None,
+                },
             }
-            raw.push(byte);
-        }
-        raw.push(b'"');
-        raw.extend_from_slice(&self.cell[inside..]);
-        if self.is_kept() {
-            self.cell = raw;
-        }
+        };
+        Some((Cell { range: at..end, doubled: false }, end))
     }
 
-    fn end_at(&mut self, byte: u8) -> Step {
-        self.end_field();
-        if Some(byte) == self.delimiter {
-            self.start_field(self.field + 1);
-            return Step::Continue;
+    /// None if the cell from `at` does not begin with a quote.
+    fn quoted(&self, at: usize) -> Option<Quoted> {
+        if self.dialect.quoting == Quoting::None {
+            return None;
         }
-        self.state = State::RecordStart;
-        Step::Record
-    }
-
-    fn start_field(&mut self, field: usize) {
-        self.field = field;
-        self.cell.clear();
-        self.state = State::FieldStart;
-    }
-
-    fn end_field(&mut self) {
-        if self.is_kept() {
-            let cell = std::mem::take(&mut self.cell);
-            self.cells.push(String::from_utf8(cell).unwrap_or_else(|invalid| {
-                String::from_utf8_lossy(invalid.as_bytes()).into_owned()
-            }));
+        let open = self.skip_blanks(at);
+        if open >= self.text.len() && self.end == End::MoreFollows {
+            return Some(Quoted::NeedMore);
         }
+        (self.text.get(open) == Some(&b'"')).then(|| self.after_open(open))
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        if self.is_kept() {
-            self.cell.extend_from_slice(bytes);
-        }
-    }
-
-    fn is_kept(&self) -> bool {
-        match self.keep {
-            Keep::All => true,
-            Keep::Only(wanted) => wanted == self.field,
+    fn after_open(&self, open: usize) -> Quoted {
+        let (mut from, mut doubled) = (open + 1, false);
+        loop {
+            let quote = memchr(b'"', &self.text[from..]).map(|found| from + found);
+            let Some(close) = quote.filter(|&quote| quote < MAX_RECORD_BYTES) else {
+                let decided = quote.is_some()
+                    || self.end == End::OfText
+                    || self.text.len() > MAX_RECORD_BYTES;
+                return if decided { Quoted::Stray { resume: open + 1 } } else { Quoted::NeedMore };
+            };
+            if self.text.get(close + 1) == Some(&b'"') {
+                doubled = true;
+                from = close + 2;
+                continue;
+            }
+            let next = self.skip_blanks(close + 1);
+            return match self.cell_end(next) {
+                None => Quoted::NeedMore,
+                Some(CellEnd::Text) if next < self.text.len() => {
+                    Quoted::Stray { resume: self.end_of_stray(open, close) }
+                }
+                Some(_) => Quoted::Closed { cell: Cell { range: open + 1..close, doubled }, next },
+            };
         }
     }
 
-    fn ends_field(&self, byte: u8) -> bool {
-        matches!(byte, b'\r' | b'\n') || Some(byte) == self.delimiter
+    /// Text follows the quote at `close`, so the quotes enclose no cell. What stands between them
+    /// on one line stays together, as in `"Lee, Ann" <a@x.io>`, unless the second quote begins a
+    /// cell itself.
+    fn end_of_stray(&self, open: usize, close: usize) -> usize {
+        let between = &self.text[open + 1..close];
+        let begins_cell =
+            self.dialect.delimiter.is_some_and(|delimiter| between.ends_with(delimiter.as_bytes()));
+        if begins_cell || line_ends(between) > 0 { open + 1 } else { close + 1 }
     }
 
-    fn is_blank(&self, byte: u8) -> bool {
-        matches!(byte, b' ' | b'\t') && Some(byte) != self.delimiter
+    /// What stands at `at`; none if the buffer ends too early to tell.
+    fn cell_end(&self, at: usize) -> Option<CellEnd> {
+        let rest = &self.text[at..];
+        let more = self.end == End::MoreFollows;
+        if rest.is_empty() {
+            return (!more).then_some(CellEnd::Text);
+        }
+        if let Some(delimiter) = self.dialect.delimiter {
+            let bytes = delimiter.as_bytes();
+            if rest.starts_with(bytes) {
+                return Some(CellEnd::Delimiter { next: at + bytes.len() });
+            }
+            if more && bytes.starts_with(rest) {
+                return None;
+            }
+        }
+        match line_end_at(self.text, at, self.end) {
+            0 if more && rest == b"\r" => None,
+            0 => Some(CellEnd::Text),
+            length => Some(CellEnd::Line { next: at + length }),
+        }
+    }
+
+    fn skip_blanks(&self, at: usize) -> usize {
+        let delimiter = self.dialect.delimiter.map(|delimiter| delimiter.bytes[0]);
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t') && Some(*byte) != delimiter;
+        at + self.text[at..].iter().take_while(|byte| is_blank(byte)).count()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    /// Every record of `text`, fed in pieces of each size up to a few bytes: all must agree.
-    fn split(text: &str, delimiter: Option<u8>) -> Result<Vec<(u64, Vec<String>)>, SplitError> {
-        let whole = split_in_pieces(text, delimiter, usize::MAX);
+    fn dialect(delimiter: &str) -> Dialect {
+        Dialect { delimiter: Delimiter::new(delimiter.as_bytes()), quoting: Quoting::Double }
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Found {
+        line: u64,
+        quotes: Quotes,
+        bytes: Range<usize>,
+        cells: Vec<String>,
+    }
+
+    /// Splits `text` with this much of it in the buffer at first, and more of it by and by.
+    fn split_in_pieces(text: &[u8], dialect: Dialect, piece: usize) -> Result<Vec<Found>, TooLong> {
+        let mut splitter = Splitter::new(dialect, Keep::All);
+        let (mut found, mut at, mut filled) = (Vec::new(), 0, piece.min(text.len()));
+        loop {
+            let end = if filled == text.len() { End::OfText } else { End::MoreFollows };
+            let buffer = &text[at..filled];
+            match splitter.step(buffer, end)? {
+                Step::End => return Ok(found),
+                Step::NeedMore => filled = (filled + piece).min(text.len()),
+                Step::Blank(bytes) => at += bytes,
+                Step::Record(record) => {
+                    let cells = record.cells.iter().map(|cell| cell.bytes(buffer));
+                    let cells = cells.map(|cell| String::from_utf8_lossy(&cell).into_owned());
+                    found.push(Found {
+                        line: record.line,
+                        quotes: record.quotes,
+                        bytes: at..at + record.bytes,
+                        cells: cells.collect(),
+                    });
+                    at += record.bytes;
+                }
+            }
+        }
+    }
+
+    /// Every record of `text`; with buffers of each size up to a few bytes the same.
+    fn split(text: &str, dialect: Dialect) -> Vec<Found> {
+        let whole = split_in_pieces(text.as_bytes(), dialect, usize::MAX).unwrap();
         for size in 1..=3 {
-            assert_eq!(split_in_pieces(text, delimiter, size), whole, "pieces of {size}");
+            let pieces = split_in_pieces(text.as_bytes(), dialect, size).unwrap();
+            assert_eq!(pieces, whole, "pieces of {size}: {text:?}");
         }
         whole
     }
 
-    fn split_in_pieces(
-        text: &str,
-        delimiter: Option<u8>,
-        size: usize,
-    ) -> Result<Vec<(u64, Vec<String>)>, SplitError> {
-        let mut splitter = Splitter::new(delimiter, Keep::All);
-        let mut records = Vec::new();
-        for piece in text.as_bytes().chunks(size.min(text.len().max(1))) {
-            let mut at = 0;
-            while at < piece.len() {
-                let (read, step) = splitter.feed(&piece[at..])?;
-                at += read;
-                if step == Step::Record {
-                    let record = splitter.take();
-                    records.push((record.line, record.cells));
-                }
-            }
-        }
-        if splitter.finish()? == Step::Record {
-            let record = splitter.take();
-            records.push((record.line, record.cells));
-        }
-        assert_eq!(splitter.finish(), Ok(Step::Continue));
-        Ok(records)
-    }
-
     fn cells(text: &str) -> Vec<Vec<String>> {
-        split(text, Some(b',')).unwrap().into_iter().map(|(_, cells)| cells).collect()
+        split(text, dialect(",")).into_iter().map(|record| record.cells).collect()
     }
 
     #[test]
     fn each_line_end_counts_once() {
         let lines = |text| -> Vec<u64> {
-            split(text, Some(b',')).unwrap().into_iter().map(|(line, _)| line).collect()
+            split(text, dialect(",")).into_iter().map(|record| record.line).collect()
         };
         assert_eq!(lines("a\nb\r\nc\rd"), [1, 2, 3, 4]);
         assert_eq!(lines("\n\r\n\ra\r\r\n\nb\n"), [4, 7]);
@@ -343,51 +452,139 @@ mod tests {
     #[test]
     fn quotes_enclose_delimiters_line_ends_and_doubled_quotes() {
         assert_eq!(cells("\"a,b\",\"c\nd\",\"e\"\"f\"\n"), [["a,b", "c\nd", "e\"f"]]);
-        assert_eq!(cells("a, \"b,c\" ,d"), [["a", "b,c ", "d"]]);
+        assert_eq!(cells("a, \"b,c\" ,d"), [["a", "b,c", "d"]]);
+        let quotes = |text| split(text, dialect(","))[0].quotes;
+        assert_eq!(quotes("\"a,b\"\n"), Quotes::Plain);
+        assert_eq!(quotes("\"a\nb\"\n"), Quotes::OverLines);
+        assert_eq!(quotes("\"a\" b\n"), Quotes::Stray);
     }
 
     #[test]
-    fn a_stray_quote_stands_for_itself() {
+    fn a_stray_quote_takes_no_other_line_with_it() {
         assert_eq!(cells("o\"neil@x.io,b\"\"c\n"), [["o\"neil@x.io", "b\"\"c"]]);
-        assert_eq!(cells("\"a@b\"@x.io,c"), [["\"a@b\"@x.io", "c"]]);
+        assert_eq!(cells("\"Doc\" Brown,\"b,c\"\n"), [["\"Doc\" Brown", "b,c"]]);
         assert_eq!(cells("\"a,b\"@x.io,c"), [["\"a,b\"@x.io", "c"]]);
-        assert_eq!(cells("\"a\"\"b\" \"@x.io,c"), [["\"a\"\"b\" \"@x.io", "c"]]);
+        assert_eq!(cells("\"a,b,\"c,d\n"), [["\"a", "b", "\"c", "d"]]);
+        assert_eq!(
+            cells("\"a,b\nc,\"d,e\n"),
+            [["\"a", "b", ""], ["c", "\"d", "e"]]
+                .map(|c| { c.into_iter().filter(|cell| !cell.is_empty()).collect::<Vec<_>>() })
+        );
+        assert_eq!(cells("a,\"b\nc,d\n"), [["a", "\"b"], ["c", "d"]]);
+        assert_eq!(cells("\""), [["\""]]);
+    }
+
+    #[test]
+    fn without_quoting_a_quote_is_a_character() {
+        let none = Dialect { quoting: Quoting::None, ..dialect(",") };
+        let records = split("a,\"b\nc,d\",e\n", none);
+        assert_eq!(records[0].cells, ["a", "\"b"]);
+        assert_eq!(records[1].cells, ["c", "d\"", "e"]);
+        assert!(records.iter().all(|record| record.quotes == Quotes::Plain));
+    }
+
+    #[test]
+    fn a_delimiter_may_have_several_bytes() {
+        let records = split("a§\"b§c\"§ü¡\u{c2}\n", dialect("§"));
+        assert_eq!(records[0].cells, ["a", "b§c", "ü¡\u{c2}"]);
     }
 
     #[test]
     fn without_a_delimiter_a_line_is_a_cell() {
-        let records = split("a,b;c\td|e\n\"x,y\"\n", None).unwrap();
-        assert_eq!(records, [(1, vec!["a,b;c\td|e".to_owned()]), (2, vec!["x,y".to_owned()])]);
-    }
-
-    #[test]
-    fn an_unclosed_quote_names_its_line() {
-        assert_eq!(
-            split("a\nb,\n\nc,\"d\ne\n", Some(b',')),
-            Err(SplitError::UnclosedQuote { line: 4 })
-        );
+        let lines = Dialect { delimiter: None, quoting: Quoting::Double };
+        let records = split("a,b;c\td|e\n\"x,y\"\n", lines);
+        assert_eq!(records[0].cells, ["a,b;c\td|e"]);
+        assert_eq!((records[1].line, &records[1].cells[0]), (2, &"x,y".to_owned()));
     }
 
     #[test]
     fn a_record_may_be_so_long_and_no_longer() {
+        let split = |text: &str, piece| split_in_pieces(text.as_bytes(), dialect(","), piece);
         let longest = format!("x\n{}", "a".repeat(MAX_RECORD_BYTES));
-        let records = split_in_pieces(&longest, Some(b','), 1 << 16).unwrap();
-        assert_eq!(records[1].1[0].len(), MAX_RECORD_BYTES);
-        assert_eq!(
-            split_in_pieces(&format!("{longest}a"), Some(b','), 1 << 16),
-            Err(SplitError::TooLong { line: 2 })
-        );
-        let many = format!("{}\n", "a".repeat(MAX_RECORD_BYTES / 3)).repeat(4);
-        assert!(split_in_pieces(&many, Some(b','), 1 << 16).is_ok());
+        for piece in [1 << 20, usize::MAX] {
+            assert_eq!(split(&longest, piece).unwrap()[1].cells[0].len(), MAX_RECORD_BYTES);
+            assert_eq!(split(&format!("{longest}a"), piece), Err(TooLong { line: 2 }));
+            // A quote that is closed too late encloses nothing.
+            let line = format!("{}\n", "a".repeat(1023));
+            let open = format!("\"b\n{}", line.repeat(MAX_RECORD_BYTES / 1024));
+            for text in [open.clone(), format!("{open}\",")] {
+                let found = split(&text, piece).unwrap();
+                assert_eq!(found[0].cells, ["\"b"]);
+                assert_eq!(found[1].line, 2);
+                assert!(found.len() > MAX_RECORD_BYTES / 1024);
+            }
+        }
     }
 
     #[test]
     fn only_the_wanted_cell_is_kept() {
-        let mut splitter = Splitter::new(Some(b','), Keep::Only(1));
-        let text = b"a,\"b\"x,c\nd\n";
-        let (read, _) = splitter.feed(text).unwrap();
-        assert_eq!(splitter.take().cells, ["\"b\"x"]);
-        splitter.feed(&text[read..]).unwrap();
-        assert!(splitter.take().cells.is_empty());
+        let mut splitter = Splitter::new(dialect(","), Keep::Only(1));
+        let text = b"a,\"b\"\"x\",c\nd\n";
+        let Step::Record(first) = splitter.step(text, End::OfText).unwrap() else { panic!() };
+        assert_eq!(&*first.cells[0].bytes(text), b"b\"x");
+        let rest = &text[first.bytes..];
+        let Step::Record(second) = splitter.step(rest, End::OfText).unwrap() else { panic!() };
+        assert_eq!((second.line, second.cells), (2, vec![]));
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "a", "b@x.io", "\"", "\"\"", ",", "§", "\n", "\r", "\r\n", " ", "\t", "é",
+        ]);
+        prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+    }
+
+    /// What a record's cells must hold all of: everything but quotes, delimiters, line ends and the
+    /// blanks beside quotes.
+    fn content(text: &str, delimiter: &str) -> String {
+        text.replace(delimiter, "").replace(['"', '\r', '\n', ' ', '\t'], "")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+        #[test]
+        fn every_byte_belongs_to_one_record_or_blank_line(
+            text in text(), delimiter in prop::sample::select(vec![",", "§", "\t"]),
+            none in any::<bool>(),
+        ) {
+            let quoting = if none { Quoting::None } else { Quoting::Double };
+            let records = split(&text, Dialect { quoting, ..dialect(delimiter) });
+            let mut at = 0;
+            for record in &records {
+                prop_assert!(text[at..record.bytes.start].bytes().all(|b| b"\r\n".contains(&b)));
+                prop_assert_eq!(record.line, 1 + line_ends(&text.as_bytes()[..record.bytes.start]));
+                let bytes = &text[record.bytes.clone()];
+                let cells = record.cells.concat();
+                prop_assert_eq!(content(&cells, delimiter), content(bytes, delimiter));
+                let lines = line_ends(bytes.as_bytes());
+                if record.quotes != Quotes::OverLines {
+                    // Only a quoted cell reaches over the end of its line.
+                    prop_assert!(lines <= 1 || record.quotes == Quotes::Stray, "{:?}", record);
+                }
+                if quoting == Quoting::None {
+                    let line = bytes.trim_end_matches(['\r', '\n']);
+                    prop_assert_eq!(record.cells.join(delimiter), line);
+                }
+                at = record.bytes.end;
+            }
+            prop_assert!(text[at..].bytes().all(|byte| b"\r\n".contains(&byte)));
+        }
+
+        #[test]
+        fn the_csv_crate_finds_the_same_where_no_quote_is_stray(
+            text in prop::collection::vec(prop::sample::select(vec![
+                "a", "b@x.io", "\"c\"", "\"d,\ne\"\"f\"", "\"\"", ",", ",", "\n", "\r", "\r\n", "é",
+            ]), 0..30).prop_map(|pieces| pieces.concat()),
+        ) {
+            let ours = split(&text, dialect(","));
+            if ours.iter().all(|record| record.quotes != Quotes::Stray) {
+                let mut reader = ::csv::ReaderBuilder::new()
+                    .has_headers(false).flexible(true).from_reader(text.as_bytes());
+                let theirs: Vec<Vec<String>> = reader.records()
+                    .map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect();
+                let ours: Vec<Vec<String>> = ours.into_iter().map(|record| record.cells).collect();
+                prop_assert_eq!(ours, theirs, "{:?}", text);
+            }
+        }
     }
 }

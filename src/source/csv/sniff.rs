@@ -1,68 +1,55 @@
-//! How a CSV file is laid out, from its first records: delimiter, header, column of emails.
+//! How a CSV file is laid out, from its beginning: delimiter, header, column of emails.
 //!
 //! Pure: no clock, no I/O.
 
-use crate::display::quoted;
-use crate::domain::email::Email;
+use std::ops::RangeInclusive;
+
+use crate::domain::email::is_address;
 use crate::source::csv::column::{self, Choice, Evidence};
-use crate::source::csv::records::{Keep, Record, SplitError, Splitter, Step};
-use crate::source::error::ColumnError;
-
-/// What separates cells, in the order in which a tie is decided.
-const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
-
-/// So many records are looked at; more would tell nothing new.
-const SAMPLE_RECORDS: usize = 200;
-
-/// The beginning of a file, as UTF-8.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::source) struct Head<'a> {
-    pub(in crate::source) text: &'a [u8],
-    /// Whether the file ends here, or the last record may be cut.
-    pub(in crate::source) end: HeadEnd,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source) enum HeadEnd {
-    EndOfFile,
-    Cut,
-}
-
-/// What the user has said; the rest is sniffed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::source) struct Wishes<'a> {
-    pub(in crate::source) delimiter: Option<u8>,
-    pub(in crate::source) column: Option<&'a str>,
-    pub(in crate::source) header: Header,
-}
-
-/// Whether the first row holds names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::source) enum Header {
-    #[default]
-    Sniffed,
-    None,
-}
+use crate::source::csv::delimiter::{HEADER_ROWS, announced_delimiter, sniff_delimiter};
+use crate::source::csv::records::{Dialect, End, TooLong};
+use crate::source::csv::sample::{Head, Header, Row, Wishes, dialect, sample};
+use crate::source::error::{ColumnError, MAX_LISTED, short_name};
 
 /// How to read the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Layout {
     /// None for one email a line.
-    pub(in crate::source) delimiter: Option<u8>,
-    /// The column of emails, counted from 0.
-    pub(in crate::source) column: usize,
-    /// So many records at the beginning are no rows.
+    pub(in crate::source) delimiter: Option<char>,
+    pub(in crate::source) dialect: Dialect,
+    pub(in crate::source) shape: Shape,
+    /// So many records at the beginning are no rows, a header among them.
     pub(in crate::source) skip: usize,
-    /// The name of the column, if there is a header.
-    pub(in crate::source) name: Option<String>,
+    pub(in crate::source) header: Option<HeaderRow>,
+    /// The lines above the header, or above the first row, that hold something else.
+    pub(in crate::source) skipped: Option<RangeInclusive<u64>>,
     /// The names, or numbers from 1, of other columns that could have been meant.
     pub(in crate::source) others: Vec<String>,
 }
 
+/// Where the emails are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Shape {
+    /// In this cell of each row, counted from 0.
+    Column(usize),
+    /// In every cell of the only row.
+    OneLine,
+}
+
+/// The row of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct HeaderRow {
+    pub(in crate::source) line: u64,
+    /// Of the column of emails.
+    pub(in crate::source) name: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) enum LayoutError {
-    Split(SplitError),
+    TooLong(TooLong),
     Column(ColumnError),
+    /// The file's encoding cannot write this delimiter.
+    Delimiter(char),
 }
 
 impl From<ColumnError> for LayoutError {
@@ -71,221 +58,289 @@ impl From<ColumnError> for LayoutError {
     }
 }
 
-/// Whether the head holds a whole record, whatever the delimiter may be.
-pub(in crate::source) fn is_enough(head: Head<'_>) -> bool {
-    let holds_one = |delimiter| {
-        let mut splitter = Splitter::new(Some(delimiter), Keep::Only(0));
-        !matches!(splitter.feed(head.text), Ok((_, Step::Continue)))
-    };
-    head.end == HeadEnd::EndOfFile || DELIMITERS.into_iter().all(holds_one)
+impl From<TooLong> for LayoutError {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(error)
+    }
 }
 
 /// Finds out how the file is laid out.
 pub(in crate::source) fn layout(head: Head<'_>, wishes: Wishes<'_>) -> Result<Layout, LayoutError> {
     let announced = announced_delimiter(head);
-    let delimiter = match (wishes.delimiter, announced) {
-        (Some(delimiter), _) | (None, Some(delimiter)) => Some(delimiter),
-        (None, None) => sniff_delimiter(head),
+    let delimiter = match wishes.delimiter.or(announced) {
+        Some(delimiter) => Some(delimiter),
+        None => sniff_delimiter(head, wishes),
     };
-    let (mut records, error) = sample(head, delimiter);
-    let skip = usize::from(announced.is_some());
-    records.drain(..skip.min(records.len()));
-    let Some((first, rows)) = records.split_first() else {
-        return match error {
-            Some(error) => Err(LayoutError::Split(error)),
-            None => Ok(Layout { delimiter, column: 0, skip, name: None, others: Vec::new() }),
-        };
-    };
-    let has_header = has_header(&first.cells, wishes);
-    let choice = if has_header {
-        choose_by_header(&first.cells, rows, wishes)?
-    } else {
-        choose_by_number(&records, wishes)?
-    };
-    let label = |index: usize| match (has_header, first.cells.get(index)) {
-        (true, Some(name)) => quoted(name.trim()),
+    let dialect = dialect(head, delimiter, wishes.quoting)
+        .ok_or(LayoutError::Delimiter(delimiter.unwrap_or_default()))?;
+    let mut rows = sample(head, dialect)?;
+    let announcing = usize::from(announced.is_some());
+    rows.drain(..announcing.min(rows.len()));
+    if is_one_line(&rows, head.end, wishes) {
+        return Ok(Layout {
+            delimiter,
+            dialect,
+            shape: Shape::OneLine,
+            skip: announcing,
+            header: None,
+            skipped: None,
+            others: Vec::new(),
+        });
+    }
+    let found = find_column(&rows, wishes)?;
+    let header = found.header.map(|at| &rows[at]);
+    let last_above = header.or(rows.get(found.first_row)).map_or(0, |row| row.line - 1);
+    let first_line = if announced.is_some() { 2 } else { 1 };
+    let holds_something = found.header.unwrap_or(found.first_row) > 0;
+    let label = |index: usize| match header.map(|row| row.cell(index)) {
+        Some(name) if !name.is_empty() => short_name(name),
         _ => (index + 1).to_string(),
     };
     Ok(Layout {
         delimiter,
-        column: choice.index,
-        skip: skip + usize::from(has_header),
-        name: has_header.then(|| first.cells.get(choice.index).cloned().unwrap_or_default()),
-        others: choice.others.into_iter().map(label).collect(),
+        dialect,
+        shape: Shape::Column(found.choice.index),
+        skip: announcing + found.first_row,
+        header: header
+            .map(|row| HeaderRow { line: row.line, name: row.cell(found.choice.index).to_owned() }),
+        skipped: holds_something.then_some(first_line..=last_above),
+        others: found.choice.others.iter().copied().map(label).collect(),
     })
 }
 
-/// What the file says of itself, in words: `semicolon`, `one email a line`.
-pub(in crate::source) fn delimiter_name(delimiter: Option<u8>) -> String {
-    match delimiter {
-        None => "one email a line".to_owned(),
-        Some(b',') => "comma".to_owned(),
-        Some(b';') => "semicolon".to_owned(),
-        Some(b'\t') => "tab".to_owned(),
-        Some(b'|') => "pipe".to_owned(),
-        Some(other) => format!("delimiter {}", quoted(&char::from(other).to_string())),
+/// The other columns, for a person: ten of them at most.
+pub(in crate::source) fn listed_others(others: &[String]) -> String {
+    let mut list = others.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>();
+    if others.len() > MAX_LISTED {
+        list.push(format!("… {} more", others.len() - MAX_LISTED));
+    }
+    list.join(" or ")
+}
+
+fn is_one_line(rows: &[Row], end: End, wishes: Wishes<'_>) -> bool {
+    let [row] = rows else { return false };
+    let cells = row.cells.strip_suffix(&[String::new()]).unwrap_or(&row.cells);
+    end == End::OfText
+        && wishes.column.is_none()
+        && cells.len() > 1
+        && cells.iter().all(|cell| is_address(cell))
+}
+
+/// Where the column of emails and its header are.
+struct Found {
+    /// The row of names.
+    header: Option<usize>,
+    /// The first row that is one.
+    first_row: usize,
+    choice: Choice,
+}
+
+impl Found {
+    fn below(header: usize, choice: Choice) -> Self {
+        Self { header: Some(header), first_row: header + 1, choice }
     }
 }
 
-/// `sep=;` as the first line is a spreadsheet's own way to name the delimiter.
-fn announced_delimiter(head: Head<'_>) -> Option<u8> {
-    let line = head.text.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
-    let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
-    match line {
-        [s, e, p, b'=', delimiter] if [*s, *e, *p].eq_ignore_ascii_case(b"sep") => Some(*delimiter),
-        _ => None,
+fn find_column(rows: &[Row], wishes: Wishes<'_>) -> Result<Found, ColumnError> {
+    if rows.is_empty() {
+        return Ok(above_all(rows));
+    }
+    if wishes.header == Header::None {
+        return Ok(Found { header: None, first_row: 0, choice: without_header(rows, wishes)? });
+    }
+    let wanted_number = wishes.column.and_then(column::as_number);
+    if let Some(wanted) = wishes.column {
+        let named = rows.iter().take(HEADER_ROWS).enumerate().find_map(|(at, row)| {
+            let is_header = match wanted_number {
+                // A column may be called `2`.
+                Some(_) => row.cells.iter().any(|name| name == wanted),
+                None => true,
+            };
+            let choice = column::by_wish(&row.cells, wanted).ok().filter(|_| is_header)?;
+            (!row.holds_address()).then(|| Found::below(at, choice))
+        });
+        if let Some(found) = named {
+            return Ok(found);
+        }
+    }
+    let sniffed = sniff_column(rows);
+    match (wishes.column, wanted_number) {
+        (None, _) => sniffed.ok_or_else(|| nothing_found(rows)),
+        (Some(_), Some(number)) => {
+            let found = sniffed.unwrap_or_else(|| above_all(rows));
+            let choice = column::by_number(number, width(rows))?;
+            Ok(Found { choice, ..found })
+        }
+        (Some(wanted), None) => {
+            let (wanted, header) = (wanted.to_owned(), sniffed.unwrap_or_else(|| above_all(rows)));
+            Err(match header.header.map(|at| rows[at].cells.clone()) {
+                Some(columns) => ColumnError::Unknown { wanted, columns },
+                None => ColumnError::NoHeader { wanted, width: width(rows) },
+            })
+        }
     }
 }
 
-/// The delimiter under which most records hold an address in a cell of its own; when that does
-/// not tell, the one under which most records are of one width.
-fn sniff_delimiter(head: Head<'_>) -> Option<u8> {
-    let whole_lines = score(&sample(head, None).0);
-    let mut best: Option<(Score, u8)> = None;
-    for delimiter in DELIMITERS {
-        let (records, _) = sample(head, Some(delimiter));
-        if usual_width(&records) < 2 {
+/// The column by its name, or by what it holds.
+fn sniff_column(rows: &[Row]) -> Option<Found> {
+    let by_content = by_content(rows);
+    let mut fallback = None;
+    for (at, row) in rows.iter().take(HEADER_ROWS).enumerate() {
+        if row.holds_address() || row.is_comment() {
             continue;
         }
-        let score = score(&records);
-        let loses =
-            (score.known_name, score.addresses) < (whole_lines.known_name, whole_lines.addresses);
-        if !loses && best.is_none_or(|(leader, _)| score > leader) {
-            best = Some((score, delimiter));
+        let below = &rows[at + 1..];
+        let mut named = column::by_known_name(&row.cells, |index| evidence(below, index));
+        // An address above its own header would be lost with it.
+        named.retain(|&index| !rows[..at].iter().any(|above| is_address(above.cell(index))));
+        let Some(&index) = named.first() else { continue };
+        add_missing(&mut named, by_content.iter().copied());
+        let found = Choice::first_of(&named).map(|choice| Found::below(at, choice));
+        if evidence(below, index) != Evidence::Otherwise {
+            return found;
         }
+        fallback = fallback.or(found);
     }
-    best.map(|(_, delimiter)| delimiter)
+    if let Some(choice) = Choice::first_of(&by_content) {
+        let first = first_address(rows, choice.index);
+        return Some(match fallback.and_then(|found| found.header) {
+            Some(header) if header < first => Found::below(header, choice),
+            Some(_) | None => above_column(rows, choice),
+        });
+    }
+    if fallback.is_none() && !rows.is_empty() && width(rows) == 1 {
+        return Some(above_all(rows));
+    }
+    fallback
 }
 
-/// How well a delimiter fits, the more telling sign first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Score {
-    known_name: bool,
-    addresses: usize,
-    of_usual_width: usize,
-}
-
-fn score(records: &[Record]) -> Score {
-    let width = usual_width(records);
-    Score {
-        known_name: records.first().is_some_and(|r| r.cells.iter().any(|c| column::is_known(c))),
-        addresses: records.iter().filter(|r| r.cells.iter().any(|c| is_address(c))).count(),
-        of_usual_width: records.iter().filter(|record| record.cells.len() == width).count(),
-    }
-}
-
-/// The width that most records have; of two the greater.
-fn usual_width(records: &[Record]) -> usize {
-    let mut counts = std::collections::BTreeMap::<usize, usize>::new();
-    for record in records {
-        *counts.entry(record.cells.len()).or_default() += 1;
-    }
-    counts.into_iter().max_by_key(|&(width, count)| (count, width)).map_or(0, |(width, _)| width)
-}
-
-/// The first whole records, and what ended them early.
-fn sample(head: Head<'_>, delimiter: Option<u8>) -> (Vec<Record>, Option<SplitError>) {
-    let mut splitter = Splitter::new(delimiter, Keep::All);
-    let (mut records, mut at) = (Vec::new(), 0);
-    while records.len() < SAMPLE_RECORDS {
-        match splitter.feed(&head.text[at..]) {
-            Err(error) => return (records, Some(error)),
-            Ok((_, Step::Continue)) => break,
-            Ok((read, Step::Record)) => {
-                at += read;
-                records.push(splitter.take());
-            }
-        }
-    }
-    let at_end = records.len() < SAMPLE_RECORDS;
-    if at_end && (head.end == HeadEnd::EndOfFile || records.is_empty()) {
-        match splitter.finish() {
-            Ok(Step::Record) => records.push(splitter.take()),
-            Ok(Step::Continue) => {}
-            Err(error) => return (records, Some(error)),
-        }
-    }
-    (records, None)
-}
-
-fn has_header(first: &[String], wishes: Wishes<'_>) -> bool {
-    match wishes.header {
-        Header::None => false,
-        Header::Sniffed => {
-            let named = wishes.column.is_some_and(|wanted| first.iter().any(|name| name == wanted));
-            named || !first.iter().any(|cell| is_address(cell))
+fn add_missing(columns: &mut Vec<usize>, more: impl Iterator<Item = usize>) {
+    for column in more {
+        if !columns.contains(&column) {
+            columns.push(column);
         }
     }
 }
 
-fn choose_by_header(
-    names: &[String],
-    rows: &[Record],
-    wishes: Wishes<'_>,
-) -> Result<Choice, ColumnError> {
-    if let Some(wanted) = wishes.column {
-        return column::by_wish(names, wanted);
-    }
-    if names.len() == 1 && rows.iter().all(|row| row.cells.len() == 1) {
-        return Ok(Choice { index: 0, others: Vec::new() });
-    }
-    column::by_known_name(names, |index| evidence(rows, index))
-}
-
-fn choose_by_number(rows: &[Record], wishes: Wishes<'_>) -> Result<Choice, ColumnError> {
-    let width = rows.iter().map(|row| row.cells.len()).max().unwrap_or(0);
-    if let Some(wanted) = wishes.column {
-        let Some(number) = column::as_number(wanted) else {
-            return Err(ColumnError::NoHeader { wanted: wanted.to_owned(), width });
+/// The columns of which 80% or more of the cells that are not blank, below what may be the header,
+/// are addresses.
+fn by_content(rows: &[Row]) -> Vec<usize> {
+    let holds = |index: &usize| {
+        let below = match first_filled(rows, *index) {
+            Some(first) if is_name(&rows[first], *index) => first + 1,
+            Some(first) => first,
+            None => return false,
         };
+        evidence(&rows[below..], *index) == Evidence::Addresses
+    };
+    (0..width(rows)).filter(holds).collect()
+}
+
+/// The first row that holds something in this column and is no comment.
+fn first_filled(rows: &[Row], index: usize) -> Option<usize> {
+    rows.iter().position(|row| !row.cell(index).is_empty() && !row.is_comment())
+}
+
+fn is_name(row: &Row, index: usize) -> bool {
+    !row.cell(index).contains('@') && !row.holds_address()
+}
+
+/// The header of a column that its content tells: the first row that holds something there, unless
+/// that is an address or much like one. So no more than one row is taken for a header by mistake.
+fn above_column(rows: &[Row], choice: Choice) -> Found {
+    match first_filled(rows, choice.index) {
+        Some(first) if first < HEADER_ROWS && is_name(&rows[first], choice.index) => {
+            Found::below(first, choice)
+        }
+        Some(_) | None => Found { header: None, first_row: leading_comments(rows), choice },
+    }
+}
+
+fn leading_comments(rows: &[Row]) -> usize {
+    rows.iter().take_while(|row| row.is_comment()).count()
+}
+
+fn first_address(rows: &[Row], index: usize) -> usize {
+    rows.iter().position(|row| is_address(row.cell(index))).unwrap_or(0)
+}
+
+/// Nothing tells where the header is: the first row, unless that holds an address.
+fn above_all(rows: &[Row]) -> Found {
+    let choice = Choice { index: 0, others: Vec::new() };
+    match rows.first() {
+        Some(first) if !first.cells.iter().any(|cell| cell.contains('@')) => {
+            Found::below(0, choice)
+        }
+        Some(_) | None => Found { header: None, first_row: 0, choice },
+    }
+}
+
+fn without_header(rows: &[Row], wishes: Wishes<'_>) -> Result<Choice, ColumnError> {
+    let width = width(rows);
+    if let Some(wanted) = wishes.column {
+        let number = column::as_number(wanted)
+            .ok_or_else(|| ColumnError::NoHeader { wanted: wanted.to_owned(), width })?;
         return column::by_number(number, width);
     }
-    let addresses = |index: usize| {
-        rows.iter().filter(|row| row.cells.get(index).is_some_and(|cell| is_address(cell))).count()
-    };
-    let mut columns: Vec<usize> = (0..width).filter(|&index| addresses(index) > 0).collect();
-    columns.sort_by_key(|&index| (std::cmp::Reverse(addresses(index)), index));
-    match columns.split_first() {
-        Some((&index, others)) => Ok(Choice { index, others: others.to_vec() }),
-        None if width == 1 => Ok(Choice { index: 0, others: Vec::new() }),
+    match Choice::first_of(&by_content(rows)) {
+        Some(choice) => Ok(choice),
+        None if width <= 1 => Ok(Choice { index: 0, others: Vec::new() }),
         None => Err(ColumnError::NoAddresses { width }),
     }
 }
 
-fn evidence(rows: &[Record], index: usize) -> Evidence {
-    let cells = || rows.iter().filter_map(|row| row.cells.get(index));
-    if cells().any(|cell| is_address(cell)) {
-        Evidence::Addresses
-    } else if cells().all(|cell| cell.trim().is_empty()) {
-        Evidence::Unknown
-    } else {
-        Evidence::Otherwise
+fn nothing_found(rows: &[Row]) -> ColumnError {
+    // Of rows above a table, the widest is most likely its header.
+    let header = rows.iter().take(HEADER_ROWS).rev().max_by_key(|row| row.cells.len());
+    match header {
+        Some(header) if !header.cells.iter().any(|cell| cell.contains('@')) => {
+            ColumnError::NoneKnown { columns: header.cells.clone() }
+        }
+        Some(_) | None => ColumnError::NoAddresses { width: width(rows) },
     }
 }
 
-/// Whether a cell holds one address and nothing that a wrong delimiter would leave in it.
-fn is_address(cell: &str) -> bool {
-    let (local, domain) = cell.rsplit_once('@').unwrap_or_default();
-    let foreign = |text: &str| text.contains([',', ';', '|', '\t', '<', '>', '(', ')', ':']);
-    let quoted = local.trim_start().starts_with('"') && local.ends_with('"');
-    Email::parse(cell).is_ok()
-        && !foreign(domain)
-        && !domain.contains('"')
-        && (quoted || !foreign(local))
+fn width(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.cells.len()).max().unwrap_or(0)
+}
+
+fn evidence(rows: &[Row], index: usize) -> Evidence {
+    let (mut addresses, mut filled) = (0_usize, 0_usize);
+    for cell in rows.iter().map(|row| row.cell(index)).filter(|cell| !cell.is_empty()) {
+        filled += 1;
+        addresses += usize::from(is_address(cell));
+    }
+    match filled {
+        0 => Evidence::Unknown,
+        _ if addresses * 5 >= filled * 4 => Evidence::Addresses,
+        _ => Evidence::Otherwise,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::csv::encoding::CellEncoding;
     use proptest::prelude::*;
 
+    fn head(text: &str) -> Head<'_> {
+        Head { text: text.as_bytes(), end: End::OfText, encoding: CellEncoding::Guessed }
+    }
+
     fn sniff(text: &str, wishes: Wishes<'_>) -> Result<Layout, LayoutError> {
-        layout(Head { text: text.as_bytes(), end: HeadEnd::EndOfFile }, wishes)
+        layout(head(text), wishes)
+    }
+
+    fn column_of(layout: &Layout) -> usize {
+        match layout.shape {
+            Shape::Column(column) => column,
+            Shape::OneLine => usize::MAX,
+        }
     }
 
     fn found(text: &str) -> (Option<char>, usize, usize) {
         let layout = sniff(text, Wishes::default()).unwrap_or_else(|e| panic!("{text:?}: {e:?}"));
-        (layout.delimiter.map(char::from), layout.column, layout.skip)
+        (layout.delimiter, column_of(&layout), layout.skip)
     }
 
     #[test]
@@ -295,13 +350,19 @@ mod tests {
             ("id;E-Mail;name\n1;a@x.io;Doe, John\n", (Some(';'), 1, 1)),
             ("id\temail\n", (Some('\t'), 1, 1)),
             ("name|mail\nx|a@x.io\n", (Some('|'), 1, 1)),
+            ("x~a@x.io\ny~b@x.io\n", (Some('~'), 1, 0)),
+            ("x^mail\ny^b@x.io\n", (Some('^'), 1, 1)),
+            ("x§mail\ny§b@x.io\n", (Some('§'), 1, 1)),
+            ("a@x.io:secret\nb@x.io:more\n", (Some(':'), 0, 0)),
+            ("x\u{1f}mail\ny\u{1f}b@x.io\n", (Some('\u{1f}'), 1, 1)),
             ("a@x.io;1,5;2,5\nb@x.io;1,5;2,5\n", (Some(';'), 0, 0)),
             ("1,a@x.io\n2,b@x.io\n", (Some(','), 1, 0)),
             ("1,2;a@x.io\n3,4;b@x.io\n", (Some(';'), 1, 0)),
             ("email\na@x.io\n", (None, 0, 1)),
             ("whatever\na@x.io\n", (None, 0, 1)),
             ("a@x.io\nb@x.io\n", (None, 0, 0)),
-            ("\"a@b\"@x.io\n\"c,d\"@x.io\ne,f@x.io\n", (None, 0, 0)),
+            ("a@x.io,\nb@x.io,\n", (None, 0, 0)),
+            ("Lee, Ann <a@x.io>\nb@x.io\n", (None, 0, 0)),
             ("sep=;\r\nemail;x\r\na@x.io;1\r\n", (Some(';'), 0, 2)),
             ("email\na@x.io,John\nb@x.io,Jane\n", (Some(','), 0, 1)),
             ("name,notes,email\n\"Doe, J\",\"a;b;c\nd;e;f\",a@x.io\n", (Some(','), 2, 1)),
@@ -314,17 +375,65 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_head_leaves_its_last_record_out() {
-        let head = Head { text: b"id,email\n1,a@x.io\n2", end: HeadEnd::Cut };
-        assert_eq!(layout(head, Wishes::default()).unwrap().column, 1);
-        let (records, _) = sample(head, Some(b','));
-        assert_eq!(records.len(), 2);
+    fn the_header_may_come_after_other_lines() {
+        for (text, expected, skipped) in [
+            ("Title\n\nid,email\n1,a@x.io\n", (Some(','), 1, 2), Some(1..=2)),
+            ("# a@x.io made this\n#\nid,email\n1,b@x.io\n", (Some(','), 1, 3), Some(1..=2)),
+            ("#TYPE Person\n\"Mail\"\n\"a@x.io\"\n", (None, 0, 2), Some(1..=1)),
+            ("# list\na@x.io\nb@x.io\n", (None, 0, 1), Some(1..=1)),
+            (";;\nBericht;;\n;;\nNr;Kontakt;x\n1;a@x.io;y\n", (Some(';'), 1, 4), Some(1..=3)),
+            ("id,contact\n1,\n2,\n3,a@x.io\n", (Some(','), 1, 1), None),
+            ("#,email\n1,a@x.io\n", (Some(','), 1, 1), None),
+            ("#email\na@x.io\n", (None, 0, 1), Some(1..=1)),
+            ("\n\nemail\na@x.io\n", (None, 0, 1), None),
+        ] {
+            let layout = sniff(text, Wishes::default()).unwrap();
+            assert_eq!((layout.delimiter, column_of(&layout), layout.skip), expected, "{text:?}");
+            assert_eq!(layout.skipped, skipped, "{text:?}");
+        }
+        let deep = format!("{}id,email\n1,a@x.io\n", "note\n".repeat(HEADER_ROWS - 1));
+        assert_eq!(found(&deep), (Some(','), 1, HEADER_ROWS));
     }
 
     #[test]
-    fn the_users_word_holds() {
+    fn no_address_is_lost_above_a_row_that_looks_like_a_header() {
+        assert_eq!(found("1,a@x.io\n2,b@x.io\nid,email\n3,c@x.io\n4,d@x.io\n"), (Some(','), 1, 0));
+        assert_eq!(found("a@x.io,email\nb@x.io,phone\n"), (Some(','), 0, 0));
+        assert_eq!(found("email,help@x.io\nAnn,b@x.io\n"), (Some(','), 1, 0));
+        assert_eq!(found("@broken\na@x.io\nb@x.io\nc@x.io\nd@x.io\n"), (None, 0, 0));
+    }
+
+    #[test]
+    fn content_tells_more_than_a_name() {
+        assert_eq!(found("User,E-mail\na@x.io,yes\nb@x.io,no\n"), (Some(','), 0, 1));
+        assert_eq!(found("Emails,Who\n2,a@x.io\n3,b@x.io\n"), (Some(','), 1, 1));
+        let sparse = format!("id,Contacto\n{}1,a@x.io\n", "0,\n".repeat(500));
+        assert_eq!(found(&sparse), (Some(','), 1, 1));
+    }
+
+    #[test]
+    fn one_line_of_addresses_is_a_list() {
+        for text in ["a@x.io;b@x.io", "a@x.io, b@x.io,\n", "\n Ann <a@x.io>; Bob <b@x.io>"] {
+            assert_eq!(sniff(text, Wishes::default()).unwrap().shape, Shape::OneLine, "{text:?}");
+        }
+        let column = Wishes { column: Some("2"), ..Wishes::default() };
+        assert_eq!(sniff("a@x.io;b@x.io", column).unwrap().shape, Shape::Column(1));
+        assert_eq!(found("a@x.io;Ann\n"), (Some(';'), 0, 0));
+        assert_eq!(found("a@x.io;b@x.io\nc@x.io;d@x.io\n"), (Some(';'), 0, 0));
+    }
+
+    #[test]
+    fn a_quote_that_stays_open_hides_no_rows_from_the_sample() {
+        let text = format!("id;x;who\n1;\"y;a@x.io\n{}", "2;y;b@x.io\n".repeat(99));
+        let cut = Head { end: End::MoreFollows, ..head(&text) };
+        let layout = layout(cut, Wishes::default()).unwrap();
+        assert_eq!((layout.delimiter, column_of(&layout), layout.skip), (Some(';'), 2, 1));
+    }
+
+    #[test]
+    fn what_the_user_says_holds() {
         let text = "id,work,private\n1,a@x.io,b@x.io\n";
-        let with = |wishes| sniff(text, wishes).map(|layout| (layout.column, layout.skip));
+        let with = |wishes| sniff(text, wishes).map(|layout| (column_of(&layout), layout.skip));
         let column = |column| Wishes { column: Some(column), ..Wishes::default() };
         assert_eq!(with(column("private")), Ok((2, 1)));
         assert_eq!(with(column("WORK")), Ok((1, 1)));
@@ -332,8 +441,10 @@ mod tests {
         assert_eq!(with(Wishes { header: Header::None, ..column("3") }), Ok((2, 0)));
         let error = with(column("mail")).unwrap_err();
         assert!(matches!(error, LayoutError::Column(ColumnError::Unknown { .. })), "{error:?}");
-        let wishes = Wishes { delimiter: Some(b';'), ..Wishes::default() };
-        assert_eq!(sniff(text, wishes).unwrap().delimiter, Some(b';'));
+        let wishes = Wishes { delimiter: Some(';'), ..column("1") };
+        assert_eq!(sniff(text, wishes).unwrap().delimiter, Some(';'));
+        let below = sniff("Notes:\n\nid,work\n1,a@x.io\n", column("Work")).unwrap();
+        assert_eq!((column_of(&below), below.skip, below.delimiter), (1, 2, Some(',')));
     }
 
     #[test]
@@ -354,25 +465,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unclosed_quote_at_once_is_told() {
-        let error = sniff("\n\"email\na@x.io\n", Wishes::default()).unwrap_err();
-        assert_eq!(error, LayoutError::Split(SplitError::UnclosedQuote { line: 2 }));
-    }
-
-    #[test]
-    fn other_candidates_are_told() {
+    fn other_candidates_are_named() {
         let layout = sniff("Mail;email\na@x.io;b@x.io\n", Wishes::default()).unwrap();
-        assert_eq!((layout.column, layout.others), (1, vec!["`Mail`".to_owned()]));
-        let layout = sniff("a@x.io;b@x.io\n", Wishes::default()).unwrap();
-        assert_eq!((layout.column, layout.others), (0, vec!["2".to_owned()]));
+        assert_eq!((column_of(&layout), layout.others), (1, vec!["`Mail`".to_owned()]));
+        let layout = sniff("1;a@x.io;b@x.io\n", Wishes::default()).unwrap();
+        assert_eq!((column_of(&layout), layout.others), (1, vec!["3".to_owned()]));
     }
 
     /// Names without the delimiter's neighbours: blanks, quotes and other delimiters are in them.
-    fn table() -> impl Strategy<Value = (Vec<Vec<String>>, usize, u8)> {
+    fn table() -> impl Strategy<Value = (Vec<Vec<String>>, usize, char)> {
         let others = prop::collection::vec("[a-z0-9é,;|\t \"\n]{0,10}", 1..5);
         let row = (others, "[a-z]{1,9}@[a-z]{1,9}\\.io");
-        (prop::collection::vec(row, 3..20), 0_usize..5, prop::sample::select(DELIMITERS.to_vec()))
-            .prop_map(|(rows, at, delimiter)| {
+        let delimiter = prop::sample::select(vec![',', ';', '\t', '|']);
+        (prop::collection::vec(row, 3..20), 0_usize..5, delimiter).prop_map(
+            |(rows, at, delimiter)| {
                 let width = rows[0].0.len();
                 let at = at.min(width);
                 let full = rows.into_iter().map(|(mut cells, email)| {
@@ -381,18 +487,22 @@ mod tests {
                     cells
                 });
                 (full.collect(), at, delimiter)
-            })
+            },
+        )
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
+        #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
         fn a_table_with_addresses_is_understood(
             (rows, at, delimiter) in table(), name in prop::option::of("[a-zA-Z]{1,5} ?e-?mail"),
         ) {
-            let mut writer = ::csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+            let delimiter_byte = u8::try_from(delimiter).unwrap();
+            let mut writer =
+                ::csv::WriterBuilder::new().delimiter(delimiter_byte).from_writer(Vec::new());
             if let Some(name) = &name {
-                let header = (0..rows[0].len()).map(|i| if i == at { name.clone() } else { format!("c{i}") });
+                let header = (0..rows[0].len())
+                    .map(|i| if i == at { name.clone() } else { format!("c{i}") });
                 writer.write_record(header).unwrap();
             }
             for row in &rows {
@@ -401,10 +511,15 @@ mod tests {
             let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
             let layout = sniff(&text, Wishes::default()).unwrap();
             prop_assert_eq!(
-                (layout.delimiter, layout.column, layout.skip),
+                (layout.delimiter, column_of(&layout), layout.skip),
                 (Some(delimiter), at, usize::from(name.is_some())),
                 "{:?}", text
             );
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[a@.io,;\"\n\r#=|~ <>é]{0,60}") {
+            let _ = sniff(&text, Wishes::default());
         }
     }
 }

@@ -5,7 +5,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection, Database, MySql, Postgres, Row, TypeInfo, ValueRef};
 
-use crate::source::csv::decode::text_of;
+use crate::source::csv::encoding::text_of;
 use crate::source::location::{DatabaseUrl, Options};
 
 /// What a server's error is about, as far as the answer to it differs.

@@ -3,7 +3,6 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use crate::source::InputRow;
 use crate::source::error::SourceError;
 
 /// So many batches wait at most.
@@ -20,6 +19,14 @@ enum Message {
     Rows(Vec<String>),
     End,
     Failed(SourceError),
+}
+
+/// One row, before its text is normalized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct FeedRow {
+    /// Its number in the result, counted from 1.
+    pub(in crate::source) row: u64,
+    pub(in crate::source) text: String,
 }
 
 /// The reading end.
@@ -147,11 +154,11 @@ const STOPPED: &str = "the reading thread stopped";
 
 impl RowReceiver {
     /// The next row, or none at the end.
-    pub(in crate::source) fn next_row(&mut self) -> Result<Option<InputRow>, SourceError> {
+    pub(in crate::source) fn next_row(&mut self) -> Result<Option<FeedRow>, SourceError> {
         loop {
             if let Some(text) = self.batch.next() {
                 self.row += 1;
-                return Ok(Some(InputRow { row: self.row, text }));
+                return Ok(Some(FeedRow { row: self.row, text }));
             }
             match self.messages.recv() {
                 Ok(Message::Rows(rows)) => self.batch = rows.into_iter(),
@@ -195,7 +202,7 @@ mod tests {
         .unwrap();
         assert_eq!(how, "so");
         for row in 0..5000 {
-            let expected = InputRow { row: row + 1, text: row.to_string() };
+            let expected = FeedRow { row: row + 1, text: row.to_string() };
             assert_eq!(feed.next_row().unwrap(), Some(expected));
         }
         assert!(feed.next_row().unwrap().is_none());

@@ -13,10 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::display::{quoted, shortened};
 use crate::source::SourceSettings;
-use crate::source::csv::column::{self, Evidence};
 use crate::source::database::dialect::{Dialect, Fault, MySqlOrMariaDb, PostgreSql, close};
 use crate::source::database::feed::{self, Break, RowReceiver, RowSender, Stop};
-use crate::source::database::table::{TableName, quoted_name};
+use crate::source::database::table::{SqlKind, TableName, table_query as choose};
 use crate::source::error::{NearNames, SourceError};
 use crate::source::location::{DatabaseUrl, Options};
 
@@ -142,17 +141,12 @@ where
         }
         Err(error) => return Err(explain::<D>(url, error)),
     };
-    let choice = match wanted {
-        Some(wanted) => column::by_wish(&columns, wanted),
-        None => column::by_known_name(&columns, |_| Evidence::Unknown),
-    };
-    let in_table = || format!("{url}, table {},", quoted(&table.as_text()));
-    let choice = choice.map_err(|error| SourceError::Column { name: in_table(), error })?;
-    let column = &columns[choice.index];
-    let sql = format!("SELECT {} FROM {from}", quoted_name(column, D::QUOTE));
-    let understood =
-        format!("{}, table {}, column {}", D::NAME, quoted(&table.as_text()), quoted(column));
-    Ok((sql, understood))
+    let kind = SqlKind { name: D::NAME, quote: D::QUOTE };
+    let query = choose(kind, table, &columns, wanted).map_err(|error| SourceError::Column {
+        name: format!("{url}, table {},", quoted(&table.as_text())),
+        error,
+    })?;
+    Ok((query.sql, query.understood))
 }
 
 /// The names of the columns that a single statement returns. Several statements are an error.

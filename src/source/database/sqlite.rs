@@ -10,13 +10,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::display::{quoted, shortened};
 use crate::source::SourceSettings;
-use crate::source::csv::column::{self, Evidence};
 use crate::source::database::feed::{self, Break, RowReceiver, RowSender, Stop};
-use crate::source::database::table::{TableName, quoted_name};
+use crate::source::database::table::{ReadQuery, SqlKind, TableName, table_query, user_query};
 use crate::source::error::{NearNames, SourceError};
 
 /// How long to wait for a program that is just writing.
 const BUSY: Duration = Duration::from_secs(10);
+
+const KIND: SqlKind = SqlKind { name: "SQLite", quote: '"' };
 
 /// How many steps of the database's machine pass between two looks whether to stop: well under a
 /// millisecond.
@@ -38,19 +39,18 @@ pub(in crate::source) fn open(
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
     connection.pragma_update(None, "query_only", true).map_err(failed)?;
-    let (sql, understood) = match (&settings.table, &settings.query) {
-        (Some(table), _) => table_query(&connection, &name, table, settings.column.as_deref())?,
+    let column = settings.column.as_deref();
+    let ReadQuery { sql, column, understood } = match (&settings.table, &settings.query) {
+        (Some(table), _) => read_table(&connection, &name, table, column)?,
         (None, query) => {
-            let query = query.clone().unwrap_or_default();
-            let first = check_query(&connection, &name, &query)?;
-            (query, format!("SQLite, query, column {}", quoted(&first)))
+            read_query(&connection, &name, query.as_deref().unwrap_or_default(), column)?
         }
     };
     let stop = stop_of(&connection).map_err(failed)?;
     let place = name.clone();
-    feed::start(place, stop, move |hand| {
-        hand.understood(understood)?;
-        read(&connection, &name, &sql, hand)
+    feed::start(place, stop, move |sender| {
+        sender.understood(understood)?;
+        read(&connection, &Reading { name: &name, sql: &sql, column }, sender)
     })
 }
 
@@ -63,36 +63,50 @@ fn stop_of(connection: &Connection) -> rusqlite::Result<Stop> {
     Ok(Stop::new(move || stopped.store(true, Ordering::Relaxed)))
 }
 
-fn table_query(
+fn read_table(
     connection: &Connection,
     name: &str,
     table: &str,
     wanted: Option<&str>,
-) -> Result<(String, String), SourceError> {
+) -> Result<ReadQuery, SourceError> {
     let table = TableName::parse(table)?;
-    let from = table.as_sql('"');
-    let columns: Vec<String> = match connection.prepare(&format!("SELECT * FROM {from}")) {
+    let select = format!("SELECT * FROM {}", table.as_sql(KIND.quote));
+    let columns: Vec<String> = match connection.prepare(&select) {
         Ok(statement) => statement.column_names().into_iter().map(str::to_owned).collect(),
-        Err(error) if error.to_string().contains("no such table") => {
-            return Err(SourceError::UnknownTable {
-                server: name.to_owned(),
-                near: NearNames::among(&table.as_text(), tables(connection)),
-                table: quoted(&table.as_text()),
-            });
-        }
-        Err(error) => return Err(database_error(name, &error)),
+        Err(error) => return Err(no_table(connection, name, &table, &error)),
     };
-    let choice = match wanted {
-        Some(wanted) => column::by_wish(&columns, wanted),
-        None => column::by_known_name(&columns, |_| Evidence::Unknown),
+    table_query(KIND, &table, &columns, wanted).map_err(|error| SourceError::Column {
+        name: format!("{name}, table {},", quoted(&table.as_text())),
+        error,
+    })
+}
+
+/// A view can exist and not be readable, because of what it reads itself.
+fn no_table(
+    connection: &Connection,
+    name: &str,
+    table: &TableName,
+    error: &rusqlite::Error,
+) -> SourceError {
+    let all = tables(connection);
+    let text = table.as_text();
+    let bare = text.strip_prefix("main.").unwrap_or(&text);
+    let message = match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
     };
-    let in_table = || format!("{name}, table {},", quoted(&table.as_text()));
-    let choice = choice.map_err(|error| SourceError::Column { name: in_table(), error })?;
-    let column = &columns[choice.index];
-    let sql = format!("SELECT {} FROM {from}", quoted_name(column, '"'));
-    let understood =
-        format!("SQLite, table {}, column {}", quoted(&table.as_text()), quoted(column));
-    Ok((sql, understood))
+    if all.iter().any(|known| known.eq_ignore_ascii_case(bare)) {
+        return SourceError::BrokenView {
+            server: name.to_owned(),
+            view: quoted(&text),
+            message: shortened(&message),
+        };
+    }
+    if message.contains("no such table") {
+        let near = NearNames::among(&text, all);
+        return SourceError::UnknownTable { server: name.to_owned(), table: quoted(&text), near };
+    }
+    database_error(name, error)
 }
 
 fn tables(connection: &Connection) -> Vec<String> {
@@ -105,8 +119,12 @@ fn tables(connection: &Connection) -> Vec<String> {
     names.unwrap_or_default()
 }
 
-/// The name of the query's first column.
-fn check_query(connection: &Connection, name: &str, query: &str) -> Result<String, SourceError> {
+fn read_query(
+    connection: &Connection,
+    name: &str,
+    query: &str,
+    wanted: Option<&str>,
+) -> Result<ReadQuery, SourceError> {
     let server = name.to_owned();
     let statement = match connection.prepare(query) {
         Ok(statement) => statement,
@@ -119,13 +137,30 @@ fn check_query(connection: &Connection, name: &str, query: &str) -> Result<Strin
     if !statement.readonly() {
         return Err(SourceError::QueryWrites { server });
     }
-    match statement.column_name(0) {
-        Ok(column) => Ok(column.to_owned()),
-        Err(_) => Err(SourceError::QueryWithoutColumn { server }),
+    if statement.parameter_count() > 0 {
+        let parameter = statement.parameter_name(1).unwrap_or("?").to_owned();
+        return Err(SourceError::UnboundParameter { server, parameter: quoted(&parameter) });
     }
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    if columns.is_empty() {
+        return Err(SourceError::QueryWithoutColumn { server });
+    }
+    user_query(KIND, query, &columns, wanted)
+        .map_err(|error| SourceError::Column { name: format!("{name}: the query"), error })
 }
 
-fn read(connection: &Connection, name: &str, sql: &str, hand: &mut RowSender) -> Result<(), Break> {
+/// What is read, and from where.
+struct Reading<'a> {
+    name: &'a str,
+    sql: &'a str,
+    column: usize,
+}
+
+fn read(
+    connection: &Connection,
+    &Reading { name, sql, column }: &Reading<'_>,
+    sender: &mut RowSender,
+) -> Result<(), Break> {
     let mut statement = connection.prepare(sql).map_err(|error| database_error(name, &error))?;
     let mut rows = statement.raw_query();
     loop {
@@ -137,11 +172,11 @@ fn read(connection: &Connection, name: &str, sql: &str, hand: &mut RowSender) ->
         let row = match rows.next() {
             Ok(Some(row)) => row,
             Ok(None) => return Ok(()),
-            Err(error) if hand.rows() == 0 => return Err(database_error(name, &error).into()),
-            Err(error) => return Err(broke_off(error, hand.rows()).into()),
+            Err(error) if sender.rows() == 0 => return Err(database_error(name, &error).into()),
+            Err(error) => return Err(broke_off(error, sender.rows()).into()),
         };
-        let value = row.get_ref(0).map_err(|error| broke_off(error, hand.rows()))?;
-        hand.row(text(value))?;
+        let value = row.get_ref(column).map_err(|error| broke_off(error, sender.rows()))?;
+        sender.row(text(value))?;
     }
 }
 
@@ -150,7 +185,9 @@ fn text(value: ValueRef<'_>) -> String {
         ValueRef::Null => String::new(),
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => format!("{number:?}"),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => crate::source::csv::decode::text_of(bytes),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            crate::source::csv::encoding::text_of(bytes)
+        }
     }
 }
 
@@ -181,7 +218,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::source::{self, Location, SourceErrorKind};
+    use crate::source::{self, InputRow, Location, SourceErrorKind};
 
     fn database() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -212,7 +249,12 @@ mod tests {
     }
 
     fn texts(settings: &SourceSettings) -> Vec<String> {
-        source::open(settings).unwrap().map(|row| row.unwrap().text).collect()
+        let valid = |row| match row {
+            // Not every value here is an email.
+            Err(SourceError::NoValidEmail { .. }) => None,
+            row => Some(Result::<InputRow, SourceError>::unwrap(row).text),
+        };
+        source::open(settings).unwrap().filter_map(valid).collect()
     }
 
     fn error(settings: &SourceSettings) -> SourceError {
@@ -252,7 +294,46 @@ mod tests {
         let near = error(&table(&path, "persons", None)).to_string();
         assert!(near.contains("has no table `persons`"), "{near}");
         let near = error(&table(&path, "Order", None)).to_string();
-        assert!(near.ends_with("Near names: `orders`."), "{near}");
+        assert!(near.ends_with("Did you mean: `orders`?"), "{near}");
+    }
+
+    #[test]
+    fn a_query_may_name_its_column() {
+        let (_folder, path) = database();
+        let named = |column: &str| SourceSettings {
+            column: Some(column.to_owned()),
+            ..query(&path, "SELECT id, email FROM people WHERE id < 3")
+        };
+        assert_eq!(texts(&named("Email")), ["a@x.io", ""]);
+        assert_eq!(texts(&named("2")), ["a@x.io", ""]);
+        assert!(error(&named("mail")).to_string().contains("has no column `mail`"));
+    }
+
+    #[test]
+    fn an_unbound_parameter_is_refused() {
+        let (_folder, path) = database();
+        for parameter in ["?", "?1", ":min", "$min", "@min"] {
+            let refused =
+                error(&query(&path, &format!("SELECT email FROM people WHERE id > {parameter}")));
+            let message = refused.to_string();
+            assert!(message.contains(&format!("the parameter `{parameter}`")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_broken_view_is_not_an_unknown_table() {
+        let (_folder, path) = database();
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE VIEW a AS SELECT nope FROM people; CREATE VIEW b AS SELECT 1 FROM gone",
+            )
+            .unwrap();
+        for (view, cause) in [("a", "no such column: nope"), ("B", "no such table: main.gone")] {
+            let message = error(&table(&path, view, None)).to_string();
+            assert!(message.contains("exists but cannot be read"), "{message}");
+            assert!(message.contains(cause), "{message}");
+        }
     }
 
     #[test]

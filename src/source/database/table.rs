@@ -3,7 +3,8 @@
 //! Pure: no clock, no I/O.
 
 use crate::display::quoted;
-use crate::source::error::SourceError;
+use crate::source::csv::column::{self, Choice, Evidence};
+use crate::source::error::{ColumnError, SourceError, short_name};
 
 /// One to three parts: the table, its schema, its database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,74 @@ impl TableName {
     pub(in crate::source) fn as_text(&self) -> String {
         self.0.join(".")
     }
+}
+
+/// What is read of a database, and how it was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct ReadQuery {
+    pub(in crate::source) sql: String,
+    /// Which of its columns holds the emails, counted from 0.
+    pub(in crate::source) column: usize,
+    pub(in crate::source) understood: String,
+}
+
+/// The kind of a database, as far as the text of a query depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) struct SqlKind {
+    pub(in crate::source) name: &'static str,
+    /// What quotes a name.
+    pub(in crate::source) quote: char,
+}
+
+/// Reads the column of emails of a table that has these columns.
+pub(in crate::source) fn table_query(
+    kind: SqlKind,
+    table: &TableName,
+    columns: &[String],
+    wanted: Option<&str>,
+) -> Result<ReadQuery, ColumnError> {
+    let choice = match wanted {
+        Some(wanted) => column::by_wish(columns, wanted)?,
+        None => {
+            let known = column::by_known_name(columns, |_| Evidence::Unknown);
+            Choice::first_of(&known)
+                .ok_or_else(|| ColumnError::NoneKnown { columns: columns.to_vec() })?
+        }
+    };
+    let column = &columns[choice.index];
+    let from = table.as_sql(kind.quote);
+    let others: Vec<String> =
+        choice.others.iter().take(10).map(|&other| short_name(&columns[other])).collect();
+    let not = if others.is_empty() {
+        String::new()
+    } else {
+        format!(", not column {}", others.join(" or "))
+    };
+    Ok(ReadQuery {
+        sql: format!("SELECT {} FROM {from}", quoted_name(column, kind.quote)),
+        column: 0,
+        understood: format!(
+            "{}, table {}, column {}{not}",
+            kind.name,
+            short_name(&table.as_text()),
+            short_name(column)
+        ),
+    })
+}
+
+/// Reads one column of a query that has these columns: the first, unless the user names one.
+pub(in crate::source) fn user_query(
+    kind: SqlKind,
+    query: &str,
+    columns: &[String],
+    wanted: Option<&str>,
+) -> Result<ReadQuery, ColumnError> {
+    let column = match wanted {
+        Some(wanted) => column::by_wish(columns, wanted)?.index,
+        None => 0,
+    };
+    let understood = format!("{}, query, column {}", kind.name, short_name(&columns[column]));
+    Ok(ReadQuery { sql: query.to_owned(), column, understood })
 }
 
 /// A name as SQL: in quotes, those inside it doubled, so that it can be nothing but a name.

@@ -130,7 +130,7 @@ fn tokens(code: &str) -> Vec<&str> {
         } else if first == '"' {
             1 + end_of_quoted(&rest[1..], '"')
         } else if first == '\'' {
-            let is_lifetime = rest[1..].starts_with(is_name) && !rest[2..].starts_with('\'');
+            let is_lifetime = rest[1..].starts_with(is_name) && rest.chars().nth(2) != Some('\'');
             1 + if is_lifetime { 0 } else { end_of_quoted(&rest[1..], '\'') }
         } else if is_name(first) {
             let length = rest.find(|c| !is_name(c)).unwrap_or(rest.len());

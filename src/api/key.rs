@@ -17,12 +17,12 @@ impl fmt::Debug for ApiKey {
 }
 
 impl ApiKey {
-    /// A key out of `text`, whose outer white space is not part of it.
+    /// A key out of `text`; white space around it and a byte order mark are not part of it.
     ///
     /// # Errors
     /// What is wrong with it, without saying what it is.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let text = text.trim();
+        let text = text.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             return Err("is empty");
         }
@@ -57,6 +57,19 @@ pub enum KeySource {
     Given(ApiKey),
 }
 
+/// Where a key may be.
+#[derive(Clone, Copy, Default)]
+pub struct KeyPlaces<'a> {
+    /// The file that the command line names.
+    pub file: Option<&'a Path>,
+    /// The file that only the environment names.
+    pub environment_file: Option<&'a Path>,
+    /// The key itself, from the environment.
+    pub variable: Option<&'a str>,
+    /// systemd's directory of credentials.
+    pub credentials: Option<&'a Path>,
+}
+
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -87,25 +100,32 @@ pub enum KeyError {
 const CREDENTIAL: &str = "telemetron-api-key";
 
 impl KeySource {
-    /// The source that the settings name: a file, else the variable, else a systemd credential.
+    /// The source that the settings name: a file, else the variable, else a systemd credential. A
+    /// credential comes before a file that cannot be read, if only the environment names the file:
+    /// the same environment file then serves a unit with the credential and one without.
     ///
     /// # Errors
     /// `None` or `Invalid`.
-    pub fn find(
-        file: Option<&Path>,
-        variable: Option<&str>,
-        credentials: Option<&Path>,
-    ) -> Result<Self, KeyError> {
+    pub fn find(places: KeyPlaces<'_>) -> Result<Self, KeyError> {
+        let KeyPlaces { file, environment_file, variable, credentials } = places;
+        let credential = credentials.map(|directory| directory.join(CREDENTIAL));
+        let credential = credential.filter(|file| file.exists()).map(Self::File);
         if let Some(file) = file {
             return Ok(Self::File(file.to_owned()));
+        }
+        if let Some(file) = environment_file {
+            let file_or_credential = match fs::File::open(file) {
+                Ok(_) => None,
+                Err(_) => credential,
+            };
+            return Ok(file_or_credential.unwrap_or_else(|| Self::File(file.to_owned())));
         }
         if let Some(text) = variable {
             let place = "TELEMETRON_API_KEY".to_owned();
             let key = ApiKey::parse(text).map_err(|reason| KeyError::Invalid { place, reason })?;
             return Ok(Self::Given(key));
         }
-        let credential = credentials.map(|folder| folder.join(CREDENTIAL));
-        credential.filter(|file| file.exists()).map(Self::File).ok_or(KeyError::None)
+        credential.ok_or(KeyError::None)
     }
 
     /// The key as it is now.
@@ -132,7 +152,7 @@ impl KeySource {
         let open = others_can_read(path);
         open.then(|| {
             let path = shown(path);
-            format!("The API key file {path} can be read by others; chmod 600 {path} mends that.")
+            format!("The API key file {path} can be read by others. Run: chmod 600 {path}")
         })
     }
 }
@@ -173,12 +193,29 @@ mod tests {
     fn the_file_comes_before_the_variable_and_the_credential_last() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
-        let find = |file, variable| KeySource::find(file, variable, Some(folder.path()));
+        let credentials = Some(folder.path());
+        let find = |file, variable| {
+            KeySource::find(KeyPlaces { file, variable, credentials, ..KeyPlaces::default() })
+        };
         assert_eq!(find(Some(file.as_path()), Some("k")).unwrap(), KeySource::File(file.clone()));
         assert_eq!(find(None, Some("k")).unwrap().read().unwrap(), ApiKey::parse("k").unwrap());
         assert!(matches!(find(None, None), Err(KeyError::None)));
         fs::write(folder.path().join(CREDENTIAL), "c\n").unwrap();
-        assert_eq!(find(None, None).unwrap().read().unwrap(), ApiKey::parse("c").unwrap());
+        let credential = find(None, None).unwrap();
+        assert_eq!(credential.read().unwrap(), ApiKey::parse("c").unwrap());
+        // A file that only the environment names gives way if it cannot be read.
+        let of_environment = |path| {
+            KeySource::find(KeyPlaces {
+                environment_file: Some(path),
+                credentials,
+                ..KeyPlaces::default()
+            })
+        };
+        assert_eq!(of_environment(&file).unwrap(), credential);
+        fs::write(&file, "\u{feff}k\r\n").unwrap();
+        let source = of_environment(&file).unwrap();
+        assert_eq!(source, KeySource::File(file.clone()));
+        assert_eq!(source.read().unwrap(), ApiKey::parse("k").unwrap(), "without its BOM");
     }
 
     #[cfg(unix)]

@@ -2,9 +2,9 @@
 
 use crate::app::cli::ReportArgs;
 use crate::app::error::Error;
+use crate::app::progress;
 use crate::app::settings::{read_store_path, store_option};
 use crate::commands::print;
-use crate::display::human_duration;
 use crate::domain::exit::Exit;
 use crate::domain::run::{RunReport, Status};
 use crate::report::Format;
@@ -26,7 +26,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
     let data = report_data::load(&store, &run)?;
     let mut text = args.format.render(&run, &data);
     if run.status == Status::Running && args.format == Format::Text {
-        text.push_str(&progress(&run));
+        text.push_str(&format!("Progress: {}\n", progress::line(&run)));
     }
     print(&text)?;
     Ok(Exit::Complete)
@@ -39,14 +39,4 @@ pub fn as_it_is(mut run: RunReport, store: &Path) -> RunReport {
         return runs::as_killed(run);
     }
     run
-}
-
-fn progress(run: &RunReport) -> String {
-    let (settled, planned) = (run.counts.settled(), run.counts.planned);
-    let share = settled as f64 / planned.max(1) as f64 * 100.0;
-    if settled == 0 {
-        return format!("Progress: {share:.0} %\n");
-    }
-    let left = run.counts.pending as f64 * run.seconds / settled as f64;
-    format!("Progress: {share:.0} %, {} left\n", human_duration(left))
 }

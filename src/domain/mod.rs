@@ -8,6 +8,7 @@ pub mod customer;
 pub mod outcome;
 pub mod counts;
 pub mod run;
+pub mod speed;
 pub mod report_data;
 pub mod status;
 pub mod stop;

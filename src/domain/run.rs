@@ -68,6 +68,11 @@ pub struct RunReport {
     pub changes: ChangeCounts,
     /// The requests.
     pub http: HttpReport,
+    /// The limits at the end, or now.
+    #[serde(default)]
+    pub limits: LimitsReport,
+    #[serde(default)]
+    pub outages: OutagesReport,
     /// Emails that were rejected or failed, by kind.
     #[serde(default)]
     pub failures: Vec<FailureCount>,
@@ -75,6 +80,9 @@ pub struct RunReport {
     pub other_email: u64,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// How far the run is, while a process works on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressReport>,
     /// Whether a later plan of the same source has taken over what is pending.
     #[serde(skip)]
     pub replaced: bool,
@@ -101,13 +109,54 @@ pub struct FailureCount {
     pub last_reason: String,
 }
 
+/// What limits the lookups of a run; `None`: no limit, or not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitsReport {
+    /// Lookups in flight.
+    pub concurrency: Option<u64>,
+    /// Requests per second.
+    pub rate: Option<f64>,
+}
+
+/// The times in which the API was unreachable.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutagesReport {
+    pub count: u64,
+    pub seconds: f64,
+    pub last_cause: Option<String>,
+}
+
+/// How far a run is at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProgressReport {
+    /// Emails settled per second, over the last seconds; `None` before there were some.
+    pub per_second: Option<f64>,
+    /// At that speed; `None` while nothing moves.
+    pub seconds_left: Option<f64>,
+    pub in_flight: u64,
+    /// Why the rate is limited.
+    pub rate_reason: Option<String>,
+    pub pause: Option<PauseReport>,
+}
+
+/// No lookup starts for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PauseReport {
+    /// The time at which it ends, or at which the API is tried again.
+    pub until: String,
+    pub reason: String,
+}
+
 /// The requests of a run, as reported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HttpReport {
     /// Requests made.
     pub requests: u64,
-    /// Of these, made again for an email that was asked before in the same run.
+    /// Of these, made again for an email that was looked up before in the same run.
     pub retries: u64,
+    /// Of these, canary lookups, which tell a problem of the API from one of an email.
+    #[serde(default)]
+    pub checks: u64,
     /// How often each status was answered; `none` where there was no answer.
     pub statuses: BTreeMap<String, u64>,
     /// How long the answers took; `None` before the first.
@@ -119,6 +168,7 @@ impl From<&HttpTally> for HttpReport {
         Self {
             requests: tally.requests,
             retries: tally.retries,
+            checks: 0,
             statuses: tally.statuses(),
             latency_ms: tally.latency(),
         }
@@ -140,9 +190,12 @@ impl RunReport {
             counts,
             changes: ChangeCounts::default(),
             http: HttpReport::default(),
+            limits: LimitsReport::default(),
+            outages: OutagesReport::default(),
             failures: Vec::new(),
             other_email: 0,
             warnings: Vec::new(),
+            progress: None,
             replaced: false,
             store_option: String::new(),
         }

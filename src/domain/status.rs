@@ -65,6 +65,16 @@ pub enum PauseReason {
     Outage(String),
 }
 
+impl PauseReason {
+    /// The words for it, as in "paused until 12:00:00 (the API asked for it)".
+    pub fn text(&self) -> String {
+        match self {
+            Self::RetryAfter => "the API asked for it with Retry-After".to_owned(),
+            Self::Outage(cause) => format!("the API is unreachable: {cause}"),
+        }
+    }
+}
+
 /// The outages of this process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outages {

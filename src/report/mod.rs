@@ -8,12 +8,12 @@ pub mod prom;
 pub mod rejects;
 pub mod text;
 
-use crate::display::{counted, escaped, grouped, shown};
+use crate::display::{counted, escaped, grouped, human_duration, shown};
 use crate::domain::counts::Counts;
 use crate::domain::exit::Exit;
 use crate::domain::outcome::{ChangeKind, REJECTED};
 use crate::domain::report_data::ReportData;
-use crate::domain::run::{FailureCount, RunReport, Status};
+use crate::domain::run::{FailureCount, OutagesReport, RunReport, Status};
 use clap::ValueEnum;
 use std::path::Path;
 
@@ -109,7 +109,11 @@ fn changes_line(run: &RunReport) -> String {
 fn requests_line(run: &RunReport) -> String {
     let http = &run.http;
     let retries = if http.retries == 1 { "retry" } else { "retries" };
-    let mut line = format!("{} ({} {retries})", grouped(http.requests), grouped(http.retries));
+    let mut line = format!("{} ({} {retries}", grouped(http.requests), grouped(http.retries));
+    if http.checks > 0 {
+        line.push_str(&format!(", {} of the API itself", counted(http.checks, "check")));
+    }
+    line.push(')');
     if let Some(latency) = http.latency_ms {
         line.push_str(&format!(
             "; latency: median {:.0} ms, p99 {:.0} ms, max {:.0} ms",
@@ -117,6 +121,16 @@ fn requests_line(run: &RunReport) -> String {
         ));
     }
     line
+}
+
+/// How often and how long the API was unreachable, if it was.
+fn outages_line(run: &RunReport) -> Option<String> {
+    let OutagesReport { count, seconds, last_cause } = &run.outages;
+    let cause = last_cause.as_deref().unwrap_or("unknown cause");
+    (*count > 0).then(|| {
+        let time = human_duration(*seconds);
+        format!("{}, {time} in all (last: {})", grouped(*count), escaped(cause))
+    })
 }
 
 /// How often each status was answered.
@@ -185,7 +199,7 @@ fn hints(run: &RunReport) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::domain::counts::Latency;
-    use crate::domain::run::HttpReport;
+    use crate::domain::run::{HttpReport, LimitsReport};
     use crate::domain::stop::StopReason;
 
     pub(crate) fn sample() -> RunReport {
@@ -212,8 +226,19 @@ mod tests {
         run.changes.add(ChangeKind::DeviceAssigned, 12);
         let latency = Latency { p50: 21.0, p90: 40.0, p99: 80.0, max: 1234.0 };
         let statuses = [("200".into(), 10_000), ("none".into(), 3)].into();
-        run.http =
-            HttpReport { requests: 11_400, retries: 300, statuses, latency_ms: Some(latency) };
+        run.http = HttpReport {
+            requests: 11_400,
+            retries: 300,
+            checks: 2,
+            statuses,
+            latency_ms: Some(latency),
+        };
+        run.outages = OutagesReport {
+            count: 1,
+            seconds: 40.0,
+            last_cause: Some("connection refused".into()),
+        };
+        run.limits = LimitsReport { concurrency: Some(32), rate: None };
         run.other_email = 2;
         let failure = |code: &str, count, reason: &str| FailureCount {
             code: code.into(),

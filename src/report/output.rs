@@ -1,8 +1,8 @@
-//! Files that are told to: proved writable before the work, replaced whole after it.
+//! Report files: proved writable before the work, replaced atomically after it.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// Who may read a file that is made.
@@ -25,7 +25,7 @@ pub fn prove_writable(path: &Path) -> io::Result<()> {
     if is_special(path) {
         return fs::OpenOptions::new().write(true).open(path).map(drop);
     }
-    temporary_beside(path, Readers::Owner).map(drop)
+    temporary_beside(&target(path), Readers::Owner).map(drop)
 }
 
 /// Replaces the file at `path` by what `write` writes: whole, or not at all.
@@ -42,16 +42,37 @@ pub fn replace<E: From<io::Error>>(
         write(&mut file)?;
         return Ok(file.flush()?);
     }
+    let path = &target(path);
     let temporary = temporary_beside(path, readers)?;
     let mut buffer = BufWriter::new(temporary);
     write(&mut buffer)?;
     let temporary = buffer.into_inner().map_err(io::IntoInnerError::into_error)?;
     if let Ok(before) = path.metadata() {
+        keep_group(&before, temporary.as_file());
         temporary.as_file().set_permissions(before.permissions())?;
     }
     temporary.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
+
+/// A link stays, and the file that it leads to is replaced, or made.
+fn target(path: &Path) -> PathBuf {
+    let beside = |link: PathBuf| path.parent().unwrap_or(Path::new("")).join(link);
+    fs::canonicalize(path)
+        .or_else(|_| fs::read_link(path).map(beside))
+        .unwrap_or_else(|_| path.to_owned())
+}
+
+/// Before the mode is set: a change of the group can clear bits of it.
+#[cfg(unix)]
+fn keep_group(before: &fs::Metadata, file: &fs::File) {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    // An account that is not in the group cannot give a file to it.
+    let _ = fchown(file, None, Some(before.gid()));
+}
+
+#[cfg(not(unix))]
+fn keep_group(_: &fs::Metadata, _: &fs::File) {}
 
 /// A pipe or a device is written to, not replaced.
 fn is_special(path: &Path) -> bool {
@@ -101,6 +122,38 @@ mod tests {
         prove_writable(folder.path()).unwrap_err();
         prove_writable(&folder.path().join("no/such/file.json")).unwrap_err();
         prove_writable(Path::new("/dev/null")).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_target_of_a_link_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (link, target) = (folder.path().join("r.json"), elsewhere.path().join("target.json"));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write_to(&link, "new").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_file(&target).unwrap();
+        write_to(&link, "made").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "made");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_group_is_kept() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        write_to(&path, "one").unwrap();
+        // Only root, or a member of the group, can give a file to it.
+        if chown(&path, None, Some(12_345)).is_ok() {
+            write_to(&path, "two").unwrap();
+            assert_eq!(path.metadata().unwrap().gid(), 12_345);
+        }
     }
 
     #[cfg(unix)]

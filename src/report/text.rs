@@ -3,7 +3,8 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, failure_lines, headline, hints, pace, requests_line, statuses_line,
+    changes_line, count_lines, failure_lines, headline, hints, outages_line, pace, requests_line,
+    statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -55,6 +56,9 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     writeln!(text, "Requests: {}", requests_line(run))?;
     if !run.http.statuses.is_empty() {
         writeln!(text, "Statuses: {}", statuses_line(run))?;
+    }
+    if let Some(outages) = outages_line(run) {
+        writeln!(text, "Outages: {outages}")?;
     }
     if let Some(pace) = pace(run) {
         writeln!(text, "Speed: {pace:.1} emails/s")?;

@@ -7,6 +7,7 @@ mod error;
 pub mod finish;
 mod intervals;
 pub mod learned;
+pub mod live;
 pub mod lock;
 pub mod lookups;
 pub mod merge;

@@ -1,20 +1,20 @@
 //! The one writer: takes settled emails off the channel and commits them in batches.
 
-use crate::domain::counts::HttpTally;
 use crate::domain::customer::{Customer, CustomerBody, Field};
 use crate::domain::outcome::{Outcome, Settled};
-use crate::domain::run::{HttpReport, RunReport};
-use crate::domain::status::LookupStatus;
+use crate::domain::report_data::Point;
+use crate::domain::run::{HttpReport, LimitsReport, RunReport};
 use crate::domain::stop::StopReason;
 use crate::stop_switch::StopSwitch;
 use crate::store::customers::{Answered, Customers, Upserted};
+use crate::store::live::{Live, lock};
 use crate::store::lookups::{self, FinishedLookup};
 use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
-use crate::store::{Store, StoreError, finish, runs};
+use crate::store::{Store, StoreError, finish, runs, series};
 use crate::time;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
@@ -34,30 +34,8 @@ const BATCH_TIME: Duration = Duration::from_millis(300);
 /// a long first run are fast. The next time is after ten times as many.
 const FIRST_STATISTICS: u64 = 10;
 
-/// What the run's other parts see of it and bring to it.
-#[derive(Debug)]
-pub struct Live {
-    /// The report as of the last commit.
-    pub run: Mutex<RunReport>,
-    /// The requests so far.
-    pub http: Mutex<HttpTally>,
-    /// The lookups at this moment.
-    pub status: Mutex<LookupStatus>,
-}
-
-impl Live {
-    /// The report with the requests of this moment.
-    pub fn report(&self) -> RunReport {
-        let mut run = lock(&self.run).clone();
-        run.http = HttpReport::from(&*lock(&self.http));
-        run
-    }
-}
-
-/// A lock whose holder cannot leave it half done: both hold plain counts.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// A run without news is written again after this long, so that a reader sees why it waits.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What a writer has to know.
 #[derive(Clone, Debug)]
@@ -95,6 +73,7 @@ pub fn start(
                 None => runs::organization(connection, run.run_id)?,
             },
             began: settings.began,
+            series_at: None,
             run,
             live,
             stop,
@@ -104,7 +83,11 @@ pub fn start(
         let mut inbox = Inbox { settled, timer };
         let mut store = store;
         while let Some(batch) = inbox.batch() {
-            writer.commit_batch(&mut store, &batch)?;
+            match writer.commit_batch(&mut store, &batch) {
+                // A reader sees a little less of a pause.
+                Err(StoreError::Busy) if batch.is_empty() => {}
+                written => written?,
+            }
         }
         writer.end(&mut store)?;
         Ok((store, writer.run))
@@ -118,10 +101,13 @@ struct Inbox {
 }
 
 impl Inbox {
-    /// The emails of the next commit; `None` when no more come.
+    /// The emails of the next commit, none after a while without any; `None` when no more come.
     fn batch(&mut self) -> Option<Vec<Settled>> {
         let bytes = |emails: &[Settled]| emails.iter().map(Settled::bytes).sum::<usize>();
-        let mut batch = self.settled.blocking_recv()?;
+        let Some(mut batch) = self.next(time::instant() + IDLE) else {
+            let is_over = self.settled.is_closed() && self.settled.is_empty();
+            return (!is_over).then(Vec::new);
+        };
         let mut held = bytes(&batch);
         let until = time::instant() + BATCH_TIME;
         while batch.len() < BATCH_EMAILS
@@ -160,6 +146,8 @@ struct BatchWriter {
     earlier_seconds: f64,
     commits: u64,
     next_statistics: u64,
+    /// The second of the run whose position was noted last.
+    series_at: Option<u64>,
 }
 
 /// An answer that holds a customer.
@@ -301,8 +289,27 @@ impl BatchWriter {
         self.run.seconds = self.earlier_seconds + worked.as_secs_f64();
         let http = lock(&self.live.http).clone();
         self.run.http = HttpReport::from(&http);
+        self.live.complete(&mut self.run);
         self.run.failures = runs::failures(store, self.run.run_id)?;
+        self.add_to_series(store)?;
         runs::save(store, &self.run, &http)
+    }
+
+    /// Notes the position for a chart, at most once a second.
+    fn add_to_series(&mut self, store: &Connection) -> Result<(), StoreError> {
+        let second = self.run.seconds as u64;
+        if self.series_at.replace(second) == Some(second) {
+            return Ok(());
+        }
+        let LimitsReport { concurrency, rate } = self.run.limits;
+        let point = Point {
+            at: time::text(time::now()),
+            settled: self.run.counts.settled(),
+            failed: self.run.counts.unanswered(),
+            concurrency: concurrency.and_then(|limit| u32::try_from(limit).ok()),
+            rate,
+        };
+        series::add(store, self.run.run_id, &point)
     }
 
     fn publish(&self) {

@@ -6,19 +6,19 @@ use crate::app::{logging, stderr};
 use crate::commands::sync::Session;
 use crate::commands::sync::outputs::{EndedRun, Outputs};
 use crate::commands::sync::prepare::{ReadyRun, Setup};
-use crate::domain::status::LookupStatus;
 use crate::domain::stop::StopReason;
 use crate::lookup::drive::{DriveError, Outlets, drive};
 use crate::lookup::outbox::SEND_BATCH;
 use crate::lookup::scheduler::Scheduler;
 use crate::plan::cursor::Cursor;
-use crate::store::writer::{self, BATCH_EMAILS, Live, WriterSettings, organization};
+use crate::store::live::Live;
+use crate::store::writer::{self, BATCH_EMAILS, WriterSettings, organization};
 use crate::store::{Store, StoreError, open_to_read, runs};
 use crate::time;
 use fastrand::Rng;
 use rusqlite::Connection;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
 /// Settled emails that wait for the writer: as many as it commits at once, so that the lookups
@@ -53,11 +53,7 @@ pub(super) async fn look_up(
     outputs: &mut Outputs,
 ) -> Result<EndedRun, Error> {
     let ReadyRun { store, run, http, setup } = ready;
-    let live = Arc::new(Live {
-        run: Mutex::new(run),
-        http: Mutex::new(http),
-        status: Mutex::new(LookupStatus::default()),
-    });
+    let live = Arc::new(Live::new(run, http));
     let path = store.path().to_owned();
     let shown = Arc::clone(&live);
     let progress = Progress::new(move || shown.report());

@@ -13,7 +13,7 @@ use crate::domain::run::RunReport;
 use crate::report::output::{Readers, prove_writable, replace};
 use crate::report::{rejects, text};
 use crate::source::InputRow;
-use crate::store::writer::Live;
+use crate::store::live::Live;
 use crate::store::{Store, open_to_read, report_data, runs};
 use crate::time;
 use rusqlite::Connection;

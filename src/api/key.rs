@@ -144,6 +144,14 @@ impl KeySource {
         }
     }
 
+    /// Where the key is, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Given(_) => "TELEMETRON_API_KEY".to_owned(),
+            Self::File(path) => shown(path),
+        }
+    }
+
     /// A warning, if others than its owner can read the key's file.
     pub fn warning(&self) -> Option<String> {
         let Self::File(path) = self else {

@@ -3,4 +3,5 @@
 pub mod classify;
 pub mod client;
 pub mod key;
+pub mod probe;
 pub mod retry_after;

@@ -32,6 +32,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Serve made-up customers by the API's rules, on this machine only
     Sandbox(SandboxArgs),
+    /// Check everything that a run needs, and say what to do
+    Doctor(Box<DoctorArgs>),
     /// Print a script that completes commands and options in a shell
     Completions(CompletionsArgs),
     /// Print the manual page of the program or of a command
@@ -297,6 +299,11 @@ pub struct OutputArgs {
     #[arg(long, value_name = "PATH", env = "TELEMETRON_REJECTS")]
     pub rejects: Option<PathBuf>,
 
+    /// Ping this URL when the run begins (URL/start), succeeds (URL) or fails (URL/fail), as
+    /// healthchecks.io expects; the URL is a secret, so TELEMETRON_PING is the better place for it
+    #[arg(long, value_name = "URL", env = "TELEMETRON_PING", hide_env_values = true)]
+    pub ping: Option<Secret>,
+
     /// How progress is shown on stderr: auto, bar, plain or none
     #[arg(
         long,
@@ -326,6 +333,24 @@ pub struct OutputArgs {
         env = "TELEMETRON_LOG_FORMAT"
     )]
     pub log_format: LogFormat,
+}
+
+/// A value that no output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -470,6 +495,37 @@ pub struct SandboxArgs {
 
     #[command(flatten)]
     pub behavior: SandboxBehavior,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The source that a run would read
+    #[arg(value_name = "SOURCE")]
+    pub source: Option<String>,
+
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    #[command(flatten)]
+    pub source_options: SourceArgs,
+
+    /// The base URL of the API [default: the vendor's]
+    #[arg(long, value_name = "URL", env = "TELEMETRON_API_URL")]
+    pub api_url: Option<String>,
+
+    /// The file that contains the API key [default: TELEMETRON_API_KEY holds the key]
+    #[arg(long, value_name = "PATH", env = "TELEMETRON_API_KEY_FILE")]
+    pub api_key_file: Option<PathBuf>,
+
+    /// The format: text or json
+    #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
+    pub format: DoctorFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    Text,
+    Json,
 }
 
 /// What `completions` takes.

@@ -1,9 +1,10 @@
 //! What comes from the environment and has no option of its own, and what is wrong with it.
 
+use crate::api::key::{KeyError, KeyPlaces, KeySource};
 use crate::app::cli;
 use crate::display::{escaped, quoted};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The one variable of ours that is no option: a key never comes from an argument.
 const API_KEY: &str = "TELEMETRON_API_KEY";
@@ -31,6 +32,20 @@ impl Environment {
             api_key_file: std::env::var_os("TELEMETRON_API_KEY_FILE").map(PathBuf::from),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         }
+    }
+
+    /// Where the key is, if the command line (or the environment in its place) names `key_file`.
+    ///
+    /// # Errors
+    /// There is no usable key.
+    pub fn key_source(&self, key_file: Option<&Path>) -> Result<KeySource, KeyError> {
+        let is_from_environment = key_file.is_some() && key_file == self.api_key_file.as_deref();
+        KeySource::find(KeyPlaces {
+            file: key_file.filter(|_| !is_from_environment),
+            environment_file: key_file.filter(|_| is_from_environment),
+            variable: self.api_key.as_deref(),
+            credentials: self.credentials.as_deref(),
+        })
     }
 }
 

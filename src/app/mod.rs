@@ -5,6 +5,7 @@ pub mod environment;
 pub mod error;
 pub mod logging;
 pub mod os;
+pub mod ping;
 pub mod progress;
 pub mod run_options;
 pub mod settings;

@@ -1,7 +1,7 @@
 //! The options that a run keeps, so that a resume continues as the run was started.
 
 use crate::api::client::{ApiSettings, DEFAULT_URL, base_url};
-use crate::api::key::{KeyError, KeyPlaces, KeySource};
+use crate::api::key::KeyError;
 use crate::app::cli::{ApiArgs, SandboxArgs, SandboxBehavior, SyncSandboxArgs};
 use crate::app::environment::{self, Environment};
 use crate::lookup::settings::{Adapting, LookupSettings};
@@ -204,13 +204,7 @@ impl RunOptions {
         if url.scheme() == "https" {
             environment::check_proxies().map_err(SettingsError::Proxy)?;
         }
-        let named_by_environment = key_file == environment.api_key_file.as_deref();
-        let key = KeySource::find(KeyPlaces {
-            file: key_file.filter(|_| !named_by_environment),
-            environment_file: key_file.filter(|_| named_by_environment),
-            variable: environment.api_key.as_deref(),
-            credentials: environment.credentials.as_deref(),
-        })?;
+        let key = environment.key_source(key_file)?;
         Ok(Api::At(ApiSettings { url, key, connect_timeout, timeout }))
     }
 }

@@ -4,6 +4,7 @@ use crate::app::cli::{
     LogFormat, OutputArgs, PlanArgs, ProgressChoice, QuoteChoice, ResumeChoice, SourceArgs,
     StoreArgs, SyncArgs,
 };
+use crate::app::ping::PingUrl;
 use crate::app::run_options::{RunOptions, SettingsError};
 use crate::source::{self, Location, Quoting, SourceSettings};
 use crate::store::wrong_key::MissingCustomers;
@@ -32,6 +33,8 @@ pub struct SyncSettings {
     /// The one organization whose answers are accepted.
     pub organization: Option<String>,
     pub terminal: TerminalSettings,
+    /// The monitor to ping; a dry run pings none.
+    pub ping: Option<PingUrl>,
 }
 
 /// Only the second and the third send requests.
@@ -109,6 +112,9 @@ impl SyncSettings {
             (false, None) => None,
         };
         let plan = emails.map(|emails| NewPlan { emails, max_age });
+        let ping = args.output.ping.filter(|_| !args.dry_run).map(|url| PingUrl::parse(&url.0));
+        let ping =
+            ping.transpose().map_err(|why| SettingsError::Usage(format!("--ping: {why}.")))?;
         Ok(Self {
             job: job(args.resume, plan, args.dry_run)?,
             store,
@@ -123,6 +129,7 @@ impl SyncSettings {
             },
             organization: args.api.organization,
             terminal,
+            ping,
         })
     }
 }
@@ -179,7 +186,11 @@ fn shell_word(path: &Path) -> String {
     }
 }
 
-fn source_settings(
+/// The settings of a source, for a run that writes `store`.
+///
+/// # Errors
+/// The source's settings are wrong.
+pub fn source_settings(
     source: &str,
     args: SourceArgs,
     store: &Path,

@@ -1,6 +1,7 @@
 //! The commands: one file each, and the only wiring.
 
 pub mod completions;
+pub mod doctor;
 pub mod man;
 pub mod report;
 pub mod runs;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli, began: Instant) -> Result<Exit, Error> {
         Command::Report(args) => report::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),
+        Command::Doctor(args) => doctor::run(*args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

@@ -1,5 +1,6 @@
 //! Reports of a run: one file a format, each a function from the run to its text.
 
+mod chart;
 pub mod html;
 pub mod json;
 pub mod markdown;
@@ -58,7 +59,7 @@ impl Format {
             Self::Text => text::render(run),
             Self::Json => json::render(run),
             Self::Markdown => markdown::render(run),
-            Self::Html => html::render(run),
+            Self::Html => html::render(run, data),
             Self::Prom => prom::render(run, data),
         }
     }

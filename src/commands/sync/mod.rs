@@ -7,6 +7,7 @@ mod prepare;
 
 use crate::app::cli::SyncArgs;
 use crate::app::error::Error;
+use crate::app::ping::Pinger;
 use crate::app::settings::SyncSettings;
 use crate::app::{logging, signals};
 use crate::domain::exit::Exit;
@@ -26,10 +27,21 @@ pub fn run(args: SyncArgs, began: Instant) -> Result<Exit, Error> {
     logging::start(settings.terminal.verbosity, settings.terminal.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut outputs = Outputs::new(&settings.options, &settings)?;
-    let ended = runtime.block_on(sync(&settings, began, &mut outputs));
+    let pinger = settings.ping.clone().map(Pinger::new).transpose()?;
+    let ended = runtime.block_on(sync(&settings, began, &mut outputs, pinger.as_ref()));
     // A planner that hangs in its source is left behind.
     runtime.shutdown_background();
-    ended.inspect_err(|error| outputs.report_failure(error))
+    if let Err(error) = &ended {
+        outputs.report_failure(error);
+    }
+    if let Some(pinger) = pinger {
+        let (exit, report) = match &ended {
+            Ok(exit) => (*exit, outputs.summary().to_owned()),
+            Err(error) => (error.exit(), error.to_string()),
+        };
+        pinger.end(exit, &report);
+    }
+    ended
 }
 
 /// What all parts of the command share.
@@ -45,6 +57,7 @@ async fn sync(
     settings: &SyncSettings,
     began: Instant,
     outputs: &mut Outputs,
+    pinger: Option<&Pinger>,
 ) -> Result<Exit, Error> {
     let watched = Watched::default();
     let stop = stop_switch(settings, began, &watched)?;
@@ -53,6 +66,10 @@ async fn sync(
         Prepared::DryRun(report) => report.print(settings.terminal),
         Prepared::NothingToResume(which) => print_nothing_to_resume(&which, settings.terminal),
         Prepared::Run(run) => {
+            // Not before: if another run holds the store, that one pings.
+            if let Some(pinger) = pinger {
+                pinger.start();
+            }
             let ended = look_up(*run, &session, outputs).await?;
             outputs.report(&ended, settings)
         }

@@ -37,6 +37,7 @@ pub(super) struct Outputs {
     source: String,
     /// The run that they are about, once there is one.
     live: Option<Arc<Live>>,
+    summary: String,
 }
 
 impl Outputs {
@@ -53,6 +54,7 @@ impl Outputs {
             store: settings.store.clone(),
             source,
             live: None,
+            summary: String::new(),
         })
     }
 
@@ -74,7 +76,10 @@ impl Outputs {
             let mut ticks = tokio::time::interval(REPORTS_EVERY);
             loop {
                 ticks.tick().await;
-                if let Err(error) = outputs.write_reports(&live.report()) {
+                // Aside, because counting a large store takes seconds.
+                let (outputs, run) = (outputs.clone(), live.report());
+                let written = tokio::task::spawn_blocking(move || outputs.write_reports(&run));
+                if let Ok(Err(error)) = written.await {
                     tracing::warn!(event = "report_not_written", "{error}");
                 }
             }
@@ -124,6 +129,7 @@ impl Outputs {
         settings: &SyncSettings,
     ) -> Result<Exit, Error> {
         let EndedRun { store, run } = ended;
+        self.summary = text::render(run);
         let reports = self.write_reports(run);
         let rejects = self.write_rejects(&store.connection, run.run_id);
         print_report(run, settings.terminal.verbosity);
@@ -131,6 +137,11 @@ impl Outputs {
         self.reports.clear();
         reports.and(rejects)?;
         Ok(exit_of(run))
+    }
+
+    /// The report as text, once the run has ended.
+    pub(super) fn summary(&self) -> &str {
+        &self.summary
     }
 
     /// Leaves in the report files why there is no other report. Another run that holds the store

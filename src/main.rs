@@ -2,7 +2,9 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use telemetron_sync::app::{cli, logging, stderr};
+use telemetron_sync::app::cli::{self, LogFormat};
+use telemetron_sync::app::settings::Verbosity;
+use telemetron_sync::app::{logging, stderr};
 use telemetron_sync::domain::exit::Exit;
 use telemetron_sync::{commands, time};
 
@@ -14,7 +16,16 @@ fn main() -> ExitCode {
             "This is a bug in telemetron-sync ({place}). Please report it."
         ));
     }));
-    let cli = cli::parse();
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && cli::asks_for_json() => {
+            logging::start(Verbosity::Normal, LogFormat::Json);
+            logging::print_error(&error.to_string());
+            stderr::flush();
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
     let exit = match panic::catch_unwind(AssertUnwindSafe(|| commands::run(cli, began))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {

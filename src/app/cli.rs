@@ -63,12 +63,21 @@ pub fn variables() -> BTreeSet<String> {
     args.filter_map(clap::Arg::get_env).map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
-/// What was typed; or the help, the version, or an error is printed and the process ends.
-pub fn parse() -> Cli {
-    match Cli::from_arg_matches(&command().get_matches()) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    }
+/// What was typed.
+///
+/// # Errors
+/// The command line is invalid, or asks for the help or the version.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Whether lines on standard error are to be JSON, as far as an invalid command line says so.
+pub fn asks_for_json() -> bool {
+    let args: Vec<String> = std::env::args().collect();
+    let by_option = args.windows(2).any(|pair| pair == ["--log-format", "json"])
+        || args.iter().any(|arg| arg == "--log-format=json");
+    by_option || std::env::var("TELEMETRON_LOG_FORMAT").is_ok_and(|format| format == "json")
 }
 
 const SYNC_HELP: &str = "\
@@ -111,6 +120,10 @@ pub struct SyncArgs {
     /// Plan, print what a run would do, and stop: no request is sent and the store stays as it is
     #[arg(long, env = "TELEMETRON_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,
+
+    /// Wait up to this long for another run that holds the store [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_WAIT_FOR_LOCK")]
+    pub wait_for_lock: Option<Duration>,
 
     #[command(flatten)]
     pub store: StoreArgs,

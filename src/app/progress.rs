@@ -7,6 +7,7 @@ use crate::display::{counted, escaped, grouped, human_duration};
 use crate::domain::counts::Counts;
 use crate::domain::run::{PauseReport, RunReport};
 use crate::time;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::{IsTerminal as _, stderr as standard_error};
 use std::sync::Arc;
@@ -57,6 +58,10 @@ impl Progress {
     /// Shows it until the task is dropped.
     pub async fn show(self: Arc<Self>, settings: TerminalSettings) {
         let mode = Mode::new(settings);
+        if mode == Mode::Bar {
+            let style = ProgressStyle::with_template("{bar:20} {wide_msg}");
+            stderr::bar().set_style(style.expect("the template is fixed").progress_chars("━╸─"));
+        }
         let mut next_line = time::instant() + LINE_EVERY;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
@@ -65,7 +70,7 @@ impl Progress {
             // Each look at the report also notes the position, which the speed is made of.
             let report = (self.report)();
             match mode {
-                Mode::Bar => stderr::status(Some(bar(&report))),
+                Mode::Bar => draw(stderr::bar(), &report),
                 Mode::Lines if now >= next_line => {
                     next_line = now + LINE_EVERY;
                     print("progress", &report);
@@ -93,6 +98,9 @@ pub fn line(report: &RunReport) -> String {
     let percent = percent(settled, planned);
     let mut line = format!("{} of {} ({percent}%)", grouped(settled), counted(planned, "email"));
     let progress = report.progress.clone().unwrap_or_default();
+    if let Some(PauseReport { until, reason }) = &progress.pause {
+        line.push_str(&format!(", paused until {until} ({})", escaped(reason)));
+    }
     if let Some(per_second) = progress.per_second {
         line.push_str(&format!(", {per_second:.0}/s"));
     }
@@ -110,18 +118,20 @@ pub fn line(report: &RunReport) -> String {
     if failed > 0 {
         line.push_str(&format!(", {} failed or rejected", grouped(failed)));
     }
-    if let Some(PauseReport { until, reason }) = &progress.pause {
-        line.push_str(&format!(", paused until {until} ({})", escaped(reason)));
-    }
     line
 }
 
-/// The same behind a bar.
-fn bar(report: &RunReport) -> String {
-    const WIDTH: u64 = 20;
-    let full = percent(report.counts.settled(), report.counts.planned) * WIDTH / 100;
-    let cells: String = (0..WIDTH).map(|cell| if cell < full { '━' } else { '─' }).collect();
-    format!("{cells} {}", line(report))
+fn draw(bar: &ProgressBar, report: &RunReport) {
+    bar.set_length(report.counts.planned);
+    bar.set_position(report.counts.settled());
+    bar.set_message(line(report));
+}
+
+/// Takes a bar away.
+pub fn clear(settings: TerminalSettings) {
+    if Mode::new(settings) == Mode::Bar {
+        stderr::bar().finish_and_clear();
+    }
 }
 
 fn percent(settled: u64, planned: u64) -> u64 {
@@ -139,7 +149,6 @@ mod tests {
             Counts { planned: 2000, found: 498, failed: 2, pending: 1500, ..Counts::default() };
         let mut report = RunReport::planned(1, "s".into(), "t".into(), counts);
         assert_eq!(line(&report), "500 of 2,000 emails (25%), 2 failed or rejected");
-        assert!(bar(&report).starts_with("━━━━━─────────────── 500 of 2,000"));
         report.limits = LimitsReport { concurrency: Some(64), rate: Some(100.0) };
         report.progress = Some(ProgressReport {
             per_second: Some(50.0),
@@ -150,9 +159,8 @@ mod tests {
         });
         assert_eq!(
             line(&report),
-            "500 of 2,000 emails (25%), 50/s, 30 s left, 32 of 64 in flight, at most 100.0 \
-             requests/s (learned from 429s), 2 failed or rejected, paused until 12:00 (told to \
-             \\u{1b})"
+            "500 of 2,000 emails (25%), paused until 12:00 (told to \\u{1b}), 50/s, 30 s left, \
+             32 of 64 in flight, at most 100.0 requests/s (learned from 429s), 2 failed or rejected"
         );
     }
 }

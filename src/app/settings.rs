@@ -29,6 +29,8 @@ pub struct SyncSettings {
     pub limit: Option<u64>,
     /// Counted from the start of the process.
     pub deadline: Option<Duration>,
+    /// For another run that holds the store.
+    pub wait_for_lock: Duration,
     pub missing: MissingCustomers,
     /// The one organization whose answers are accepted.
     pub organization: Option<String>,
@@ -122,6 +124,7 @@ impl SyncSettings {
             api_key_file: args.api.api_key_file,
             limit,
             deadline,
+            wait_for_lock: args.wait_for_lock.unwrap_or_default(),
             missing: if accept_missing {
                 MissingCustomers::Accepted
             } else {

@@ -1,10 +1,12 @@
 //! Standard error, written by a thread of its own: one that is full, slow, closed or read by nobody
 //! neither delays a lookup nor ends a run.
 
-use std::io::{self, Write};
-use std::sync::OnceLock;
+use indicatif::{ProgressBar, ProgressDrawTarget, TermLike};
+use std::fmt::{self, Write as _};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,29 +20,23 @@ const FLUSH: Duration = Duration::from_secs(1);
 const RETRIES: u32 = 50;
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
-const CLEAR_LINE: &str = "\r\u{1b}[2K";
-
 enum Message {
-    Line(String),
-    /// The line at the bottom of a terminal, redrawn after each other line.
-    Status(Option<String>),
+    /// Text with its line ends, or the codes that draw a bar.
+    Text(String),
     Flush(SyncSender<()>),
 }
 
 static QUEUED: OnceLock<SyncSender<Message>> = OnceLock::new();
-static LOST_LINES: AtomicU64 = AtomicU64::new(0);
+static LOST: AtomicU64 = AtomicU64::new(0);
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Writes one line, to which a line end is added.
-pub fn line(text: String) {
-    if queue().try_send(Message::Line(text)).is_err() {
-        LOST_LINES.fetch_add(1, Ordering::Relaxed);
+/// Writes one line, to which a line end is added, above the bar if there is one.
+pub fn line(mut text: String) {
+    text.push('\n');
+    match BAR.get() {
+        Some(bar) => bar.suspend(|| write(text)),
+        None => write(text),
     }
-}
-
-/// Shows `text` as the last line of a terminal; `None` takes it away.
-pub fn status(text: Option<String>) {
-    // The next one comes soon.
-    let _ = queue().try_send(Message::Status(text));
 }
 
 /// Waits until what was queued is written, for at most a second.
@@ -48,6 +44,22 @@ pub fn flush() {
     let (done, written) = sync_channel(1);
     if queue().try_send(Message::Flush(done)).is_ok() {
         let _ = written.recv_timeout(FLUSH);
+    }
+}
+
+/// The one bar at the bottom of the terminal; lines go past it.
+pub fn bar() -> &'static ProgressBar {
+    BAR.get_or_init(|| {
+        ProgressBar::with_draw_target(
+            None,
+            ProgressDrawTarget::term_like(Box::<Terminal>::default()),
+        )
+    })
+}
+
+fn write(text: String) {
+    if queue().try_send(Message::Text(text)).is_err() {
+        LOST.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -62,58 +74,93 @@ fn queue() -> &'static SyncSender<Message> {
     })
 }
 
-struct Writer<W> {
-    to: W,
-    status: Option<String>,
-    /// Whether the last write went through: a writer that gave up does not wait again.
-    takes: bool,
-    /// Whether a line was cut off, so that the next one starts on a line of its own.
-    in_line: bool,
+/// Where the bar is drawn: what it writes goes the way of every line.
+#[derive(Debug, Default)]
+struct Terminal {
+    drawn: Mutex<String>,
 }
 
-impl<W: Write> Writer<W> {
+impl Terminal {
+    fn push(&self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = drawn.write_fmt(text);
+        Ok(())
+    }
+}
+
+impl TermLike for Terminal {
+    fn width(&self) -> u16 {
+        // A terminal of no known size.
+        const WIDTH: u16 = 80;
+        console::Term::stderr().size_checked().map_or(WIDTH, |(_, width)| width)
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        if lines == 0 { Ok(()) } else { self.push(format_args!("\u{1b}[{lines}A")) }
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        if lines == 0 { Ok(()) } else { self.push(format_args!("\u{1b}[{lines}B")) }
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        if columns == 0 { Ok(()) } else { self.push(format_args!("\u{1b}[{columns}C")) }
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        if columns == 0 { Ok(()) } else { self.push(format_args!("\u{1b}[{columns}D")) }
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.push(format_args!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.push(format_args!("{text}"))
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.push(format_args!("\r\u{1b}[2K"))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if !drawn.is_empty() {
+            write(std::mem::take(&mut drawn));
+        }
+        Ok(())
+    }
+}
+
+struct Writer<W> {
+    to: W,
+    /// Whether the last write went through: a writer that gave up does not wait again.
+    takes: bool,
+}
+
+impl<W: io::Write> Writer<W> {
     fn new(to: W) -> Self {
-        Self { to, status: None, takes: true, in_line: false }
+        Self { to, takes: true }
     }
 
     fn run(&mut self, queued: &Receiver<Message>) {
         while let Ok(message) = queued.recv() {
-            self.handle(message);
-            let lost = LOST_LINES.swap(0, Ordering::Relaxed);
+            match message {
+                Message::Text(text) => self.write(&text),
+                Message::Flush(done) => {
+                    let _ = done.try_send(());
+                }
+            }
+            let lost = LOST.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                self.line(&format!("({lost} lines were lost: standard error is too slow)"));
+                self.write(&format!("({lost} lines were lost: standard error is too slow)\n"));
             }
         }
     }
 
-    fn handle(&mut self, message: Message) {
-        match message {
-            Message::Line(line) => self.line(&line),
-            Message::Status(status) => {
-                let clear = if self.status.is_some() { CLEAR_LINE } else { "" };
-                self.status = status.map(|status| fitting(&status, width()));
-                let text = format!("{clear}{}", self.status.as_deref().unwrap_or_default());
-                self.write(text.as_bytes());
-            }
-            Message::Flush(done) => {
-                let _ = done.try_send(());
-            }
-        }
-    }
-
-    fn line(&mut self, line: &str) {
-        let start = match (&self.status, self.in_line) {
-            (Some(_), _) => CLEAR_LINE,
-            (None, true) => "\n",
-            (None, false) => "",
-        };
-        let status = self.status.as_deref().unwrap_or_default();
-        let text = format!("{start}{line}\n{status}");
-        self.in_line = !self.write(text.as_bytes());
-    }
-
-    /// Whether all of it was written.
-    fn write(&mut self, mut bytes: &[u8]) -> bool {
+    /// Writes the text; what is left of it after an error that lasts is lost.
+    fn write(&mut self, text: &str) {
+        let mut bytes = text.as_bytes();
         let mut retries = if self.takes { RETRIES } else { 0 };
         while !bytes.is_empty() {
             match self.to.write(bytes) {
@@ -128,18 +175,7 @@ impl<W: Write> Writer<W> {
             }
         }
         self.takes = bytes.is_empty();
-        self.takes
     }
-}
-
-fn width() -> usize {
-    let size = terminal_size::terminal_size_of(io::stderr());
-    size.map_or(80, |(width, _)| usize::from(width.0))
-}
-
-/// As much of `text` as one line of a terminal shows without wrapping.
-fn fitting(text: &str, width: usize) -> String {
-    text.chars().take(width.saturating_sub(1)).collect()
 }
 
 #[cfg(test)]
@@ -152,7 +188,7 @@ mod tests {
         written: Vec<u8>,
     }
 
-    impl Write for Scripted {
+    impl io::Write for Scripted {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let takes = if self.takes.is_empty() { Ok(usize::MAX) } else { self.takes.remove(0) };
             let taken = takes?.min(bytes.len());
@@ -179,25 +215,20 @@ mod tests {
         let busy = io::ErrorKind::WouldBlock;
         let mut writer =
             writer(vec![Ok(2), fails(busy), Ok(99), Ok(3), fails(io::ErrorKind::StorageFull)]);
-        writer.line("first");
-        writer.line("second");
-        writer.line("third");
-        assert_eq!(written(&writer), "first\nsec\nthird\n");
+        for line in ["first\n", "second\n", "third\n"] {
+            writer.write(line);
+        }
+        assert_eq!(written(&writer), "first\nsecthird\n");
     }
 
     #[test]
-    fn lines_go_past_the_status() {
-        let mut writer = writer(Vec::new());
-        writer.handle(Message::Status(Some("50%".into())));
-        writer.handle(Message::Line("news".into()));
-        writer.handle(Message::Status(None));
-        assert_eq!(written(&writer), "50%\r\u{1b}[2Knews\n50%\r\u{1b}[2K");
-    }
-
-    #[test]
-    fn a_status_never_wraps() {
-        assert_eq!(fitting("abc", 3), "ab");
-        assert_eq!(fitting("abc", 80), "abc");
-        assert_eq!(fitting("abc", 0), "");
+    fn a_bar_is_written_at_once_and_as_a_whole() {
+        let terminal = Terminal::default();
+        terminal.clear_line().unwrap();
+        terminal.write_str("50%").unwrap();
+        terminal.move_cursor_up(0).unwrap();
+        assert_eq!(*terminal.drawn.lock().unwrap(), "\r\u{1b}[2K50%");
+        terminal.flush().unwrap();
+        assert_eq!(*terminal.drawn.lock().unwrap(), "");
     }
 }

@@ -28,6 +28,7 @@ mod quiet;
 mod reading;
 
 mod refused_key;
+mod resuming;
 mod rejects;
 mod reporting;
 mod reports;
@@ -36,5 +37,6 @@ mod schedules;
 mod shell;
 mod signals;
 mod simulated;
+mod terminal;
 mod wrong_key;
 mod support;

@@ -13,7 +13,9 @@ const SETTLED: &str = "SELECT planned - pending FROM runs ORDER BY id DESC LIMIT
 
 #[test]
 fn a_signal_ends_a_run_cleanly_and_a_resumed_one_finishes() {
-    for (signal, code, reason) in [("INT", 130, "SIGINT"), ("TERM", 143, "SIGTERM")] {
+    for (signal, code, reason) in
+        [("INT", 130, "SIGINT"), ("TERM", 143, "SIGTERM"), ("HUP", 129, "SIGHUP")]
+    {
         let sandbox = start_sandbox(Duration::from_millis(20));
         let dir = TestDir::new();
         dir.emails(emails(1500));
@@ -136,4 +138,15 @@ fn a_source_that_keeps_coming_is_left_at_once() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     endless.join().unwrap();
     assert!(!dir.path("s.db").exists(), "a store that was made for nothing");
+}
+
+#[test]
+fn a_hangup_is_ignored_as_under_nohup() {
+    let sandbox = start_sandbox(Duration::from_millis(5));
+    let dir = TestDir::new();
+    dir.emails(emails(300));
+    let run = dir.sync(sandbox.url()).args(["--rate", "300/s"]).after("trap '' HUP").start();
+    wait_until("the run writes", || dir.number(SETTLED) > 0);
+    run.signal("HUP");
+    run.wait().exits(0);
 }

@@ -1,8 +1,8 @@
 //! The second part of `sync`: looks up what the plan holds, and writes what is answered.
 
 use crate::app::error::Error;
-use crate::app::progress::Progress;
-use crate::app::{logging, stderr};
+use crate::app::logging;
+use crate::app::progress::{self, Progress};
 use crate::commands::sync::Session;
 use crate::commands::sync::outputs::{EndedRun, Outputs};
 use crate::commands::sync::prepare::{ReadyRun, Setup};
@@ -59,11 +59,11 @@ pub(super) async fn look_up(
     let progress = Progress::new(move || shown.report());
     session.watched.follow(&progress);
     let files = outputs.follow(&live);
-    let progress = tokio::spawn(progress.show(session.settings.terminal));
+    let shown = tokio::spawn(progress.show(session.settings.terminal));
     let ended = work(store, setup, &live, session).await;
-    progress.abort();
+    shown.abort();
     files.abort();
-    stderr::status(None);
+    progress::clear(session.settings.terminal);
     ended.inspect_err(|error| note_failure(&path, &live, error))
 }
 

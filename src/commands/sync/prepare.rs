@@ -10,20 +10,24 @@ use crate::app::{logging, os};
 use crate::commands::sync::Session;
 use crate::commands::sync::outputs::{DryRunReport, NothingToResume, Outputs};
 use crate::commands::sync::planning::{Planned, Planner, plan_aside};
-use crate::display::{counted, escaped, grouped};
+use crate::display::{counted, escaped, grouped, shown};
 use crate::domain::counts::HttpTally;
 use crate::domain::run::{RunReport, Status};
 use crate::lookup::settings::LookupSettings;
 use crate::sandbox::{self, Sandbox};
 use crate::store::finish::end_killed_runs;
 use crate::store::writer::{organization, set_organization};
-use crate::store::{Store, runs};
+use crate::store::{Store, StoreError, runs};
 use crate::time;
 use reqwest::Url;
 use rusqlite::{Connection, TransactionBehavior};
+use std::time::Duration;
 
 /// Files that a run opens besides its connections to the API: the store's, reports, a new key.
 const OTHER_FILES: u64 = 8;
+
+/// How often the store is tried while another run holds it.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
 
 /// What `sync` has to do, ready to be done.
 pub(super) enum Prepared {
@@ -69,7 +73,7 @@ pub(super) async fn prepare(
     outputs: &mut Outputs,
 ) -> Result<Prepared, Error> {
     let Session { settings, stop, .. } = session;
-    let mut store = open_store(settings)?;
+    let mut store = wait_for_store(session).await?;
     let work = match work(&store.connection, settings, outputs) {
         Ok(work) => work,
         Err(error) => {
@@ -122,6 +126,31 @@ fn ready(store: Store, mut run: RunReport, http: HttpTally, mut setup: Box<Setup
         tracing::warn!(event = "warning", "{}", escaped(warning));
     }
     Prepared::Run(Box::new(ReadyRun { store, run, http, setup }))
+}
+
+/// Opens the store; while another run holds it, waits for as long as `--wait-for-lock` allows.
+async fn wait_for_store(session: &Session<'_>) -> Result<Store, Error> {
+    let Session { settings, began, stop, .. } = session;
+    let until = *began + settings.wait_for_lock;
+    let mut is_first = true;
+    loop {
+        match open_store(settings) {
+            Err(Error::Store(StoreError::Held(store))) if time::instant() < until => {
+                if let Some(reason) = stop.reason() {
+                    return Err(Error::StoppedPlanning(reason));
+                }
+                if std::mem::take(&mut is_first) {
+                    let store = shown(&store);
+                    tracing::info!(
+                        event = "waiting",
+                        "Waiting for another run that holds {store}."
+                    );
+                }
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens the store and brings it up to what is known of its runs and its organization.

@@ -81,7 +81,7 @@ pub fn asks_for_json() -> bool {
 }
 
 const SYNC_HELP: &str = "\
-Each option can also be set in the environment: TELEMETRON_ and its name, as in
+Most options can also be set in the environment: TELEMETRON_ and the name, as in
 TELEMETRON_MAX_AGE=12h. The API key comes from TELEMETRON_API_KEY, from the file that --api-key-file
 names, or from a systemd credential named telemetron-api-key; never from an argument.
 

@@ -44,6 +44,45 @@ pub struct CustomerBody {
     digest: Digest,
     lists: Lists,
     email: Option<Email>,
+    present: PresentFields,
+}
+
+/// The fields that the API documents, in the order of its documentation.
+pub const KNOWN_FIELDS: [&str; 10] = [
+    "id",
+    "organizationId",
+    "name",
+    "email",
+    "phone",
+    "address",
+    "devices",
+    "orders",
+    "metadata",
+    "createdAt",
+];
+
+/// An answer names at most this many unknown fields, each of at most so many bytes: a report lists
+/// them, and an API that makes names up shall not fill it.
+const UNKNOWN_FIELDS: usize = 20;
+const UNKNOWN_FIELD_BYTES: usize = 64;
+
+/// Which fields an answer holds, whatever their values are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PresentFields {
+    known: [bool; KNOWN_FIELDS.len()],
+    unknown: Box<[Box<str>]>,
+}
+
+impl PresentFields {
+    /// Whether the field is there, for each of [`KNOWN_FIELDS`].
+    pub fn known(&self) -> [bool; KNOWN_FIELDS.len()] {
+        self.known
+    }
+
+    /// The names of fields that the API does not document.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.unknown.iter().map(AsRef::as_ref)
+    }
 }
 
 /// Which lists an answer holds.
@@ -61,8 +100,10 @@ impl CustomerBody {
     /// # Errors
     /// See [`BrokenCustomer`].
     pub fn new(json: &[u8]) -> Result<Self, BrokenCustomer> {
-        let customer = Customer::from_json(json)?;
+        let fields = Fields::of_answer(json)?;
+        let customer = fields.customer().map_err(BrokenCustomer::Contract)?;
         Ok(Self {
+            present: fields.present(),
             digest: Digest::of(json),
             lists: Lists {
                 devices: customer.devices.given().is_some(),
@@ -79,6 +120,11 @@ impl CustomerBody {
     /// See [`BrokenCustomer`].
     pub fn customer(&self) -> Result<Customer<'_>, BrokenCustomer> {
         Customer::from_json(&self.json)
+    }
+
+    /// Which fields it holds.
+    pub fn present(&self) -> &PresentFields {
+        &self.present
     }
 
     /// Its length in bytes.
@@ -170,9 +216,7 @@ impl<'a> Customer<'a> {
     /// # Errors
     /// See [`BrokenCustomer`].
     pub fn from_json(body: &'a [u8]) -> Result<Self, BrokenCustomer> {
-        let fields =
-            Fields::read(body).map_err(|error| BrokenCustomer::NoObject(error.to_string()))?;
-        fields.customer().map_err(BrokenCustomer::Contract)
+        Fields::of_answer(body)?.customer().map_err(BrokenCustomer::Contract)
     }
 }
 
@@ -198,6 +242,31 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    fn of_answer(body: &'a [u8]) -> Result<Self, BrokenCustomer> {
+        Self::read(body).map_err(|error| BrokenCustomer::NoObject(error.to_string()))
+    }
+
+    fn present(&self) -> PresentFields {
+        let known = [
+            self.id,
+            self.organization_id,
+            self.name,
+            self.email,
+            self.phone,
+            self.address,
+            self.devices,
+            self.orders,
+            self.metadata,
+            self.created_at,
+        ];
+        let names = self.extra.iter().map(|(name, _)| name.as_ref());
+        let short = names.filter(|name| name.len() <= UNKNOWN_FIELD_BYTES);
+        PresentFields {
+            known: known.map(|field| field.is_some()),
+            unknown: short.take(UNKNOWN_FIELDS).map(Box::from).collect(),
+        }
+    }
+
     fn read(body: &'a [u8]) -> Result<Self, serde_json::Error> {
         let mut json = serde_json::Deserializer::from_slice(body);
         let fields = json.deserialize_map(FieldsVisitor)?;

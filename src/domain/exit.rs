@@ -60,7 +60,7 @@ impl Exit {
             Self::StoreLocked => "another run holds this store; try again later",
             Self::Failed => "the run could not do its job: source, store or settings unusable",
             Self::WrongKey => {
-                "the key was refused or belongs to another organization; --resume continues"
+                "the key was refused or is another organization's, or nothing was found; --resume continues"
             }
             Self::HungUp => "interrupted by SIGHUP after a clean stop; --resume continues",
             Self::Interrupted => "interrupted by SIGINT after a clean stop; --resume continues",

@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O.
 
 use crate::domain::counts::{ChangeCounts, Counts, HttpTally, Latency};
+use crate::domain::customer::{KNOWN_FIELDS, PresentFields};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -78,6 +79,8 @@ pub struct RunReport {
     pub failures: Vec<FailureCount>,
     /// Answers under another email than the one asked for.
     pub other_email: u64,
+    #[serde(default)]
+    pub fields: FieldsReport,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// How far the run is, while a process works on it.
@@ -124,6 +127,43 @@ pub struct OutagesReport {
     pub count: u64,
     pub seconds: f64,
     pub last_cause: Option<String>,
+}
+
+/// A run names at most this many unknown fields.
+const UNKNOWN_FIELDS: usize = 50;
+
+/// How the customers that were answered differ from the documentation of the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldsReport {
+    /// Answers with a customer.
+    pub answers: u64,
+    /// Documented fields that none of them had.
+    pub absent: Vec<String>,
+    /// How many of them had each field that is not documented.
+    pub unknown: BTreeMap<String, u64>,
+}
+
+impl FieldsReport {
+    /// Counts one more answer.
+    pub fn add(&mut self, present: &PresentFields) {
+        if self.answers == 0 {
+            self.absent = KNOWN_FIELDS.map(str::to_owned).to_vec();
+        }
+        self.answers += 1;
+        if !self.absent.is_empty() {
+            let is_present = |name: &str| {
+                KNOWN_FIELDS.iter().zip(present.known()).any(|(known, is)| is && *known == name)
+            };
+            self.absent.retain(|name| !is_present(name));
+        }
+        for name in present.unknown() {
+            if let Some(count) = self.unknown.get_mut(name) {
+                *count += 1;
+            } else if self.unknown.len() < UNKNOWN_FIELDS {
+                self.unknown.insert(name.to_owned(), 1);
+            }
+        }
+    }
 }
 
 /// How far a run is at one moment.
@@ -194,6 +234,7 @@ impl RunReport {
             outages: OutagesReport::default(),
             failures: Vec::new(),
             other_email: 0,
+            fields: FieldsReport::default(),
             warnings: Vec::new(),
             progress: None,
             replaced: false,
@@ -241,6 +282,7 @@ impl RunReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::customer::CustomerBody;
 
     fn ended(stop: Option<StopReason>, failed: u64, pending: u64) -> (Status, u8) {
         let found = 10 - failed - pending;
@@ -248,6 +290,21 @@ mod tests {
         let mut run = RunReport::planned(1, "s".into(), "t".into(), counts);
         run.end(stop.as_ref(), "u".into());
         (run.status, run.exit_code.unwrap())
+    }
+
+    #[test]
+    fn fields_that_differ_from_the_documentation_are_counted() {
+        let mut fields = FieldsReport::default();
+        for json in
+            [r#"{"id":"a","phone":null,"updatedAt":1}"#, r#"{"id":"b","devices":[],"updatedAt":2}"#]
+        {
+            fields.add(CustomerBody::new(json.as_bytes()).unwrap().present());
+        }
+        assert_eq!(fields.answers, 2);
+        let absent =
+            ["organizationId", "name", "email", "address", "orders", "metadata", "createdAt"];
+        assert_eq!(fields.absent, absent);
+        assert_eq!(fields.unknown, BTreeMap::from([("updatedAt".to_owned(), 2)]));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, failure_lines, headline, hints, outages_line, pace, requests_line,
-    statuses_line,
+    changes_line, count_lines, failure_lines, fields_line, headline, hints, outages_line, pace,
+    requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -32,6 +32,9 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     }
     if let Some(outages) = outages_line(run) {
         writeln!(text, "- Outages: {}", plain(&outages))?;
+    }
+    if let Some(fields) = fields_line(run) {
+        writeln!(text, "- Fields: {}", plain(&fields))?;
     }
     writeln!(text, "- Changes: {}", changes_line(run))?;
     writeln!(text, "\n| rows | count |\n| :--- | ---: |")?;

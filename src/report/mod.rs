@@ -14,7 +14,7 @@ use crate::domain::counts::Counts;
 use crate::domain::exit::Exit;
 use crate::domain::outcome::{ChangeKind, REJECTED};
 use crate::domain::report_data::ReportData;
-use crate::domain::run::{FailureCount, OutagesReport, RunReport, Status};
+use crate::domain::run::{FailureCount, FieldsReport, OutagesReport, RunReport, Status};
 use clap::ValueEnum;
 use std::path::Path;
 
@@ -134,6 +134,20 @@ fn outages_line(run: &RunReport) -> Option<String> {
     })
 }
 
+/// How the answers differ from the API's documentation, if they do.
+fn fields_line(run: &RunReport) -> Option<String> {
+    let FieldsReport { absent, unknown, .. } = &run.fields;
+    let unknown = unknown.iter().map(|(name, times)| format!("{name} ({})", grouped(*times)));
+    // The API leaves these two out where it has no value for them.
+    let absent = absent.iter().map(String::as_str);
+    let absent: Vec<&str> = absent.filter(|name| !["phone", "address"].contains(name)).collect();
+    let (absent, unknown) = (absent.join(", "), unknown.collect::<Vec<_>>().join(", "));
+    let parts = [("in no answer: ", absent), ("undocumented: ", unknown)];
+    let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<String> = parts.map(|(what, names)| format!("{what}{names}")).collect();
+    (!parts.is_empty()).then(|| escaped(&parts.join("; ")).into_owned())
+}
+
 /// How often each status was answered.
 fn statuses_line(run: &RunReport) -> String {
     let told = run.http.statuses.iter().map(|(status, times)| {
@@ -239,6 +253,9 @@ mod tests {
             seconds: 40.0,
             last_cause: Some("connection refused".into()),
         };
+        run.fields.answers = 10_000;
+        run.fields.absent = vec!["orders".into()];
+        run.fields.unknown.insert("updated\u{1b}At".into(), 9_999);
         run.limits = LimitsReport { concurrency: Some(32), rate: None };
         run.other_email = 2;
         let failure = |code: &str, count, reason: &str| FailureCount {

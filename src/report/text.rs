@@ -3,8 +3,8 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, failure_lines, headline, hints, outages_line, pace, requests_line,
-    statuses_line,
+    changes_line, count_lines, failure_lines, fields_line, headline, hints, outages_line, pace,
+    requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -32,7 +32,7 @@ pub fn brief(run: &RunReport) -> String {
         grouped(counts.pending)
     );
     let warnings = run.warnings.iter().map(|warning| format!("Warning: {}", escaped(warning)));
-    for line in failure_lines(run).into_iter().chain(warnings).chain(hints(run)) {
+    for line in hints(run).into_iter().chain(warnings).chain(failure_lines(run)) {
         brief.push_str(&line);
         brief.push('\n');
     }
@@ -59,6 +59,9 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     }
     if let Some(outages) = outages_line(run) {
         writeln!(text, "Outages: {outages}")?;
+    }
+    if let Some(fields) = fields_line(run) {
+        writeln!(text, "Fields: {fields}")?;
     }
     if let Some(pace) = pace(run) {
         writeln!(text, "Speed: {pace:.1} emails/s")?;

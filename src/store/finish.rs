@@ -100,14 +100,15 @@ pub fn end_killed_runs(
     for run_id in runs::not_ended(store, except)? {
         if let Some(mut run) = runs::load(store, Some(run_id))? {
             let detector = WrongKeyDetector::load(store, run_id, MissingCustomers::Doubted)?;
-            let status = run.status;
+            let (status, exit_code) = (run.status, run.exit_code);
+            let finished_at = run.finished_at.clone();
             let reason = run.stop_reason.clone();
             end(store, &mut run, &detector, None, at)?;
             // It never returned an exit code, and nobody knows when it ended.
             run.status = if status == Status::Running { Status::Stopped } else { status };
             run.stop_reason = reason.or_else(|| Some(runs::KILLED.to_owned()));
-            run.exit_code = None;
-            run.finished_at = None;
+            run.exit_code = exit_code;
+            run.finished_at = finished_at;
             let http = runs::load_http(store, &run)?;
             runs::save(store, &run, &http)?;
         }

@@ -220,6 +220,7 @@ impl BatchWriter {
     ) -> Result<Accepted, StoreError> {
         let FoundAnswer { settled, body, at } = answer;
         let answered = Answered { request: settled.request, at: &at };
+        self.run.fields.add(body.present());
         if body.email().is_some_and(|own| own.as_str() != settled.planned.email) {
             self.run.other_email += 1;
         }

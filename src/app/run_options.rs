@@ -145,6 +145,23 @@ impl RunOptions {
         serde_json::to_string(self)
     }
 
+    /// The options that the store kept; the defaults if it kept none.
+    ///
+    /// # Errors
+    /// It is not what [`Self::to_json`] wrote.
+    pub fn kept(json: Option<&str>) -> serde_json::Result<Self> {
+        json.map_or_else(|| Ok(Self::default()), serde_json::from_str)
+    }
+
+    /// The API as a command line has to name it again, after a space; empty for the vendor's.
+    pub fn api_option(&self) -> String {
+        match &self.api {
+            Some(ApiChoice::Url(url)) => format!(" --api-url {url}"),
+            Some(ApiChoice::Sandbox(_)) => " --sandbox".to_owned(),
+            None => String::new(),
+        }
+    }
+
     /// The limits of the lookups.
     pub fn lookup(&self) -> LookupSettings {
         LookupSettings {

@@ -3,6 +3,7 @@
 use crate::app::cli::ReportArgs;
 use crate::app::error::Error;
 use crate::app::progress;
+use crate::app::run_options::RunOptions;
 use crate::app::settings::{read_store_path, store_option};
 use crate::commands::print;
 use crate::domain::exit::Exit;
@@ -22,7 +23,10 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
     let store = open_to_read(&path)?;
     let run = runs::load(&store, args.run)?;
     let run = run.ok_or(args.run.map_or(Error::NoRuns, Error::NoRun))?;
-    let run = as_it_is(run, &path);
+    let mut run = as_it_is(run, &path);
+    // What cannot be read is left out of the next command, no more.
+    let options = runs::load_settings(&store, run.run_id)?;
+    run.api_option = RunOptions::kept(options.as_deref()).unwrap_or_default().api_option();
     let data = report_data::load(&store, &run)?;
     let mut text = args.format.render(&run, &data);
     if run.status == Status::Running && args.format == Format::Text {

@@ -92,6 +92,9 @@ pub struct RunReport {
     /// ` --store PATH` as the next command has to repeat it; empty for the default.
     #[serde(skip)]
     pub store_option: String,
+    /// ` --api-url URL` or ` --sandbox`, for a new run at the same API; empty for the vendor's.
+    #[serde(skip)]
+    pub api_option: String,
 }
 
 fn number_or_null<S: Serializer>(run_id: &i64, to: S) -> Result<S::Ok, S::Error> {
@@ -239,6 +242,7 @@ impl RunReport {
             progress: None,
             replaced: false,
             store_option: String::new(),
+            api_option: String::new(),
         }
     }
 

@@ -204,7 +204,8 @@ fn hints(run: &RunReport) -> Vec<String> {
         let emails = counted(unanswered, "email");
         hints.push(format!(
             "{emails} rejected or failed (listed in `rejects`). Look them up again with: \
-             telemetron-sync sync --retry-failed{store}"
+             telemetron-sync sync --retry-failed{store}{}",
+            run.api_option
         ));
     }
     hints

@@ -38,6 +38,7 @@ pub fn as_killed(run: RunReport) -> RunReport {
         status: Status::Stopped,
         stop_reason: Some(KILLED.to_owned()),
         exit_code: None,
+        progress: None,
         ..run
     }
 }
@@ -313,6 +314,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunReport> {
     run.stop_reason = row.get("stop_reason")?;
     run.finished_at = row.get("finished_at")?;
     run.seconds = row.get("seconds")?;
+    run.progress = run.progress.filter(|_| run.status == Status::Running);
     run.replaced = row.get("replaced")?;
     run.http.requests = count(row, "requests")?;
     run.http.retries = count(row, "retries")?;

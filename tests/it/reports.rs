@@ -54,6 +54,12 @@ fn the_other_forms_tell_the_same() {
     let (dir, api) = mixed();
     let ended = dir.sync(api.url()).run().exits(3);
     let text = dir.command(["report"]).run().exits(0).stdout;
+    let retry = format!(
+        "sync --retry-failed --store {} --api-url {}",
+        dir.path("s.db").display(),
+        api.url()
+    );
+    assert!(text.contains(&retry), "no {retry:?} in {text}");
     assert_eq!(text, ended.stdout);
     for form in ["text", "md"] {
         let told = dir.command(["report", "1", "--format", form]).run().exits(0);

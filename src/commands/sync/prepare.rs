@@ -117,6 +117,7 @@ pub(super) async fn prepare(
 
 fn ready(store: Store, mut run: RunReport, http: HttpTally, mut setup: Box<Setup>) -> Prepared {
     run.store_option = store_option(store.path());
+    run.api_option = setup.options.api_option();
     for warning in setup.warnings.drain(..) {
         if !run.warnings.contains(&warning) {
             run.warnings.push(warning);
@@ -225,11 +226,9 @@ fn unfinished(store: &Connection, resume: &Resume) -> Result<Unfinished, Error> 
 
 /// The options that a run was started with.
 fn kept_options(store: &Connection, run: i64) -> Result<RunOptions, Error> {
-    match runs::load_settings(store, run)? {
-        Some(json) => serde_json::from_str(&json)
-            .map_err(|error| Error::KeptOptions { run, reason: error.to_string() }),
-        None => Ok(RunOptions::default()),
-    }
+    let json = runs::load_settings(store, run)?;
+    RunOptions::kept(json.as_deref())
+        .map_err(|error| Error::KeptOptions { run, reason: error.to_string() })
 }
 
 impl Setup {

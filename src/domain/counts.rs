@@ -8,26 +8,25 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What became of each row read. Every row stands in exactly one place:
+/// What became of each row read. Every row is counted in exactly one place:
 /// `rows = invalid + duplicate + fresh + planned`, and
 /// `planned = found + not_found + rejected + failed + pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Rows read.
     pub rows: u64,
-    /// Rows that hold no email.
+    /// Rows that are no email address.
     pub invalid: u64,
-    /// Rows whose email stood in an earlier row.
+    /// Rows whose email is in an earlier row.
     pub duplicate: u64,
-    /// Emails that were answered lately enough (`--max-age`).
+    /// Emails that were answered recently enough (`--max-age`).
     pub fresh: u64,
     /// Emails to look up.
     pub planned: u64,
-    /// Of these, led to a customer.
+    /// Of these, resolved to a customer.
     pub found: u64,
-    /// Of these, led to nobody.
+    /// Of these, resolved to nobody.
     pub not_found: u64,
-    /// Of these, not taken for an email by the API.
+    /// Of these, not accepted as an email by the API.
     pub rejected: u64,
     /// Of these, without an answer.
     pub failed: u64,
@@ -110,7 +109,7 @@ const NO_ANSWER: &str = "none";
 pub struct HttpTally {
     /// Requests made.
     pub requests: u64,
-    /// Of these, made again for an email that was asked before in the same run.
+    /// Of these, made again for an email that was looked up before in the same run.
     pub retries: u64,
     /// How often each status was answered; `None` where there was no answer.
     statuses: BTreeMap<Option<u16>, u64>,
@@ -186,7 +185,7 @@ impl HttpTally {
         self.statuses.iter().map(|(status, times)| (name(*status), *times)).collect()
     }
 
-    /// The latencies as bytes, for [`Self::go_on`].
+    /// The latencies as bytes, for [`Self::resumed`].
     pub fn latencies(&self) -> Vec<u8> {
         use hdrhistogram::serialization::{Serializer as _, V2Serializer};
         let mut bytes = Vec::new();
@@ -195,8 +194,8 @@ impl HttpTally {
         bytes
     }
 
-    /// A tally that goes on from the stored one of an earlier process.
-    pub fn go_on(
+    /// The tally of the earlier processes of a run, to be continued.
+    pub fn resumed(
         requests: u64,
         retries: u64,
         statuses: &BTreeMap<String, u64>,
@@ -239,7 +238,7 @@ mod tests {
             tally.add(&attempt(Some(200), milliseconds));
         }
         tally.add(&attempt(None, 30_000));
-        let again = HttpTally::go_on(101, 0, &tally.statuses(), &tally.latencies());
+        let again = HttpTally::resumed(101, 0, &tally.statuses(), &tally.latencies());
         assert_eq!(again.latency(), tally.latency());
         let latency = again.latency().unwrap();
         assert!((49.0..=51.0).contains(&latency.p50), "{latency:?}");
@@ -247,12 +246,12 @@ mod tests {
         assert_eq!(again.statuses(), tally.statuses());
         assert_eq!(tally.statuses()["none"], 1);
         assert_eq!(HttpTally::default().latency(), None);
-        assert_eq!(HttpTally::go_on(1, 0, &BTreeMap::new(), b"rubbish").latency(), None);
+        assert_eq!(HttpTally::resumed(1, 0, &BTreeMap::new(), b"rubbish").latency(), None);
     }
 
     proptest! {
         #[test]
-        fn every_row_stands_in_exactly_one_place(
+        fn every_row_is_counted_in_exactly_one_place(
             steps in proptest::collection::vec((0..4_usize, any::<bool>()), 0..200),
         ) {
             let mut counts = Counts { rows: 215, invalid: 5, duplicate: 6, fresh: 4, planned: 200, pending: 200, ..Counts::default() };

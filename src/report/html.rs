@@ -6,7 +6,7 @@ use crate::domain::report_data::{Point, ReportData};
 use crate::domain::run::{RunReport, Status};
 use crate::report::chart::{self, BAD, LIMIT, Line, MAIN};
 use crate::report::{
-    count_lines, failure_lines, headline, hints, pace, requests_line, statuses_line,
+    count_lines, emails_per_second, failure_lines, headline, hints, requests_line, statuses_line,
 };
 use askama::Template;
 use jiff::Timestamp;
@@ -152,7 +152,7 @@ fn facts(run: &RunReport) -> String {
         None => format!("since {}", run.started_at),
     });
     facts.push(human_duration(run.seconds));
-    facts.extend(pace(run).map(|pace| format!("{pace:.1} emails/s")));
+    facts.extend(emails_per_second(run).map(|speed| format!("{speed:.1} emails/s")));
     facts.extend(run.exit_code.map(|code| format!("exit code {code}")));
     facts.join(" · ")
 }

@@ -3,8 +3,8 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, failure_lines, fields_line, headline, hints, outages_line, pace,
-    requests_line, statuses_line,
+    changes_line, count_lines, emails_per_second, failure_lines, fields_line, headline, hints,
+    outages_line, requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -23,8 +23,8 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
         writeln!(text, "- Finished: {finished_at}")?;
     }
     writeln!(text, "- Time: {}", human_duration(run.seconds))?;
-    if let Some(pace) = pace(run) {
-        writeln!(text, "- Speed: {pace:.1} emails/s")?;
+    if let Some(speed) = emails_per_second(run) {
+        writeln!(text, "- Speed: {speed:.1} emails/s")?;
     }
     writeln!(text, "- Requests: {}", requests_line(run))?;
     if !run.http.statuses.is_empty() {

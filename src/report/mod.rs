@@ -98,12 +98,12 @@ fn headline(run: &RunReport) -> String {
 /// What changed, kinds without a change left out.
 fn changes_line(run: &RunReport) -> String {
     let kinds = ChangeKind::ALL.into_iter().filter(|kind| run.changes.get(*kind) > 0);
-    let told = kinds.map(|kind| {
+    let changes = kinds.map(|kind| {
         let name = kind.name().replace('_', " ");
         format!("{} {name}", grouped(run.changes.get(kind)))
     });
-    let told = told.collect::<Vec<_>>().join(", ");
-    if told.is_empty() { "none".to_owned() } else { told }
+    let changes = changes.collect::<Vec<_>>().join(", ");
+    if changes.is_empty() { "none".to_owned() } else { changes }
 }
 
 /// The requests in a few words.
@@ -150,11 +150,11 @@ fn fields_line(run: &RunReport) -> Option<String> {
 
 /// How often each status was answered.
 fn statuses_line(run: &RunReport) -> String {
-    let told = run.http.statuses.iter().map(|(status, times)| {
+    let statuses = run.http.statuses.iter().map(|(status, times)| {
         let status = if status == "none" { "no answer" } else { status };
         format!("{status}: {}", grouped(*times))
     });
-    told.collect::<Vec<_>>().join(", ")
+    statuses.collect::<Vec<_>>().join(", ")
 }
 
 /// One line for each kind of failure: `46 emails failed: connection lost (last: reset by peer)`.
@@ -171,7 +171,7 @@ fn failure_lines(run: &RunReport) -> Vec<String> {
 }
 
 /// Emails a second, once there is something to divide.
-fn pace(run: &RunReport) -> Option<f64> {
+fn emails_per_second(run: &RunReport) -> Option<f64> {
     let settled = run.counts.settled();
     (settled > 0 && run.seconds > 0.0).then(|| settled as f64 / run.seconds)
 }

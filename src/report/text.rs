@@ -3,8 +3,8 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, failure_lines, fields_line, headline, hints, outages_line, pace,
-    requests_line, statuses_line,
+    changes_line, count_lines, emails_per_second, failure_lines, fields_line, headline, hints,
+    outages_line, requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -63,8 +63,8 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     if let Some(fields) = fields_line(run) {
         writeln!(text, "Fields: {fields}")?;
     }
-    if let Some(pace) = pace(run) {
-        writeln!(text, "Speed: {pace:.1} emails/s")?;
+    if let Some(speed) = emails_per_second(run) {
+        writeln!(text, "Speed: {speed:.1} emails/s")?;
     }
     for line in failure_lines(run) {
         writeln!(text, "{line}")?;

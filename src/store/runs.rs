@@ -250,7 +250,7 @@ pub fn load_http(store: &Connection, run: &RunReport) -> Result<HttpTally, Store
     let select = "SELECT latencies FROM _run_states WHERE run_id = ?1";
     let latencies: Vec<u8> = store.query_row(select, [run.run_id], |row| row.get(0))?;
     let http = &run.http;
-    Ok(HttpTally::go_on(http.requests, http.retries, &http.statuses, &latencies))
+    Ok(HttpTally::resumed(http.requests, http.retries, &http.statuses, &latencies))
 }
 
 /// The rows that the last run of `source` before `run` read.
@@ -281,7 +281,7 @@ pub fn failures(store: &Connection, run: i64) -> Result<Vec<FailureCount>, Store
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn last_pace(store: &Connection) -> Result<Option<f64>, StoreError> {
+pub fn last_speed(store: &Connection) -> Result<Option<f64>, StoreError> {
     let select = "SELECT (planned - pending) / seconds FROM _runs
          WHERE seconds > 0 AND planned - pending >= 10 ORDER BY id DESC LIMIT 1";
     Ok(store.query_row(select, [], |row| row.get(0)).optional()?)

@@ -37,8 +37,14 @@ fn a_run_ends_well_with_a_standard_error_that_nobody_reads() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telemetron-sync"));
         command.args(["sync", "list.csv", "-vv", "--store", "s.db", "--api-url", &sandbox.url()]);
         command.env("TELEMETRON_API_KEY", "sandbox").current_dir(dir.folder());
-        let ended = command.stderr(writer).stdout(Stdio::null()).status().expect("the program");
-        assert_eq!(ended.code(), Some(0));
+        let mut process =
+            command.stderr(writer).stdout(Stdio::null()).spawn().expect("the program");
+        let mut ended = None;
+        wait_until("the program ends", || {
+            ended = process.try_wait().expect("a process");
+            ended.is_some()
+        });
+        assert_eq!(ended.and_then(|ended| ended.code()), Some(0));
         dir.has_rows(ENDED, COMPLETE);
         drop(reader);
     }

@@ -215,7 +215,7 @@ impl DryRunReport {
     ) -> Result<Self, Error> {
         let emails = planned.run.counts.planned;
         let requests = settings.limit.map_or(emails, |limit| limit.min(emails));
-        let last = runs::last_pace(store)?;
+        let last = runs::last_speed(store)?;
         let estimate = match (settings.options.rate(), last) {
             (Some(per_second), _) => Some(Estimate { by: "at --rate", per_second }),
             (None, Some(per_second)) => Some(Estimate { by: "at the last run's rate", per_second }),

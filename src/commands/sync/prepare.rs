@@ -83,7 +83,8 @@ pub(super) async fn prepare(
     };
     match work {
         Work::DryRun(plan) => {
-            let (store, planned) = plan_aside(store, Planner::Trial(plan), stop).await?;
+            let (store, mut planned) = plan_aside(store, Planner::Trial(plan), stop).await?;
+            planned.run.warnings.extend(environment::unknown_variables());
             let report = DryRunReport::new(&store.connection, planned, settings)?;
             Ok(Prepared::DryRun(Box::new(report)))
         }

@@ -154,7 +154,7 @@ fn send_all(url: &PingUrl, signals: &Receiver<Signal>) -> Result<(), String> {
     if is_loopback(&url.0) {
         client = client.no_proxy();
     }
-    let client = client.build().map_err(|error| cause(error))?;
+    let client = client.build().map_err(cause)?;
     for signal in signals {
         if let Err(reason) = runtime.block_on(send(&client, url, &signal)) {
             warn(url, &reason);

@@ -31,7 +31,7 @@ pub fn merge_extra(stored: &str, answered: &str) -> String {
     for (name, _) in &answered {
         if !merged.contains(&name) {
             merged.push(name);
-            set(&mut fields, name, values(&answered, name));
+            set(&mut fields, name.clone(), values(&answered, name));
         }
     }
     object_text(&fields)
@@ -42,14 +42,14 @@ fn values<'a>(fields: &Entries<'a>, name: &str) -> Vec<&'a RawValue> {
 }
 
 /// Puts `new` where the values of `name` are, unless they are the same.
-fn set<'a>(fields: &mut Entries<'a>, name: &Cow<'a, str>, new: Vec<&'a RawValue>) {
-    let old = values(fields, name);
+fn set<'a>(fields: &mut Entries<'a>, name: Cow<'a, str>, new: Vec<&'a RawValue>) {
+    let old = values(fields, &name);
     let same = |(old, new): (&&RawValue, &&RawValue)| same_json(old.get(), new.get());
     if old.len() == new.len() && old.iter().zip(&new).all(same) {
         return;
     }
-    let place = fields.iter().position(|(known, _)| known == name).unwrap_or(fields.len());
-    fields.retain(|(known, _)| known != name);
+    let place = fields.iter().position(|(known, _)| *known == name).unwrap_or(fields.len());
+    fields.retain(|(known, _)| *known != name);
     let new = new.into_iter().map(|value| (name.clone(), value));
     fields.splice(place..place, new);
 }

@@ -203,7 +203,7 @@ fn hints(run: &RunReport) -> Vec<String> {
     if unanswered > 0 {
         let emails = counted(unanswered, "email");
         hints.push(format!(
-            "{emails} rejected or failed (listed in `rejects`). Look them up again with: \
+            "{emails} rejected or failed (listed in the store's table `rejects`). Look them up again with: \
              telemetron-sync sync --retry-failed{store}{}",
             run.api_option
         ));

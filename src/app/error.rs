@@ -3,6 +3,7 @@
 use crate::api::client::ClientError;
 use crate::api::key::KeyError;
 use crate::app::run_options::SettingsError;
+use crate::app::settings::store_option;
 use crate::display::{escaped, shown};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
@@ -33,8 +34,11 @@ pub enum Error {
         escaped(named)
     )]
     Organization { ours: String, named: String },
-    #[error("There is no run {0} in this store. List them with: telemetron-sync runs")]
-    NoRun(i64),
+    #[error(
+        "There is no run {run} in this store. List them with: telemetron-sync runs{}",
+        store_option(store)
+    )]
+    NoRun { run: i64, store: PathBuf },
     #[error("There is no run in this store yet. Start one with: telemetron-sync sync SOURCE")]
     NoRuns,
     #[error(
@@ -81,7 +85,7 @@ impl Error {
             | Self::Key(_)
             | Self::Client(_)
             | Self::Organization { .. }
-            | Self::NoRun(_)
+            | Self::NoRun { .. }
             | Self::NoRuns
             | Self::Unwritable { .. }
             | Self::Sandbox(_)

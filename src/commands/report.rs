@@ -22,7 +22,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
     let path = read_store_path(&args.store);
     let store = open_to_read(&path)?;
     let run = runs::load(&store, args.run)?;
-    let run = run.ok_or(args.run.map_or(Error::NoRuns, Error::NoRun))?;
+    let no_run = |run| Error::NoRun { run, store: path.clone() };
+    let run = run.ok_or_else(|| args.run.map_or(Error::NoRuns, no_run))?;
     let mut run = as_it_is(run, &path);
     // What cannot be read is left out of the next command, no more.
     let options = runs::load_settings(&store, run.run_id)?;

@@ -181,3 +181,14 @@ fn nothing_to_resume_is_no_error() {
     resume().run().exits(0).stdout_has("Nothing to resume");
     resume().args(["-q"]).run().exits(0).prints_nothing();
 }
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
+    let dir = TestDir::new();
+    dir.emails(["a@x.io"]);
+    for proxy in ["socks5://me:secret@proxy", "http://me:secret@:x"] {
+        let ended = dir.sync("https://example.com").env("https_proxy", proxy).run().exits(1);
+        ended.stderr_has("https_proxy ").stderr_has("http://host:port").never_shows("secret");
+    }
+    assert!(!dir.path("s.db").exists());
+}

@@ -185,7 +185,7 @@ fn work(store: &Connection, settings: &SyncSettings, outputs: &mut Outputs) -> R
     match &settings.job {
         Job::DryRun(plan) => Ok(Work::DryRun(plan.clone())),
         Job::New(plan) => Ok(Work::New(plan.clone(), set_up(None)?)),
-        Job::Resume(resume) => match unfinished(store, resume)? {
+        Job::Resume(resume) => match unfinished(store, resume, settings)? {
             Unfinished::Run(run) => {
                 let kept = kept_options(store, run.run_id)?;
                 Ok(Work::Resume(run, set_up(Some(kept))?))
@@ -203,7 +203,11 @@ enum Unfinished {
     Nothing(NothingToResume),
 }
 
-fn unfinished(store: &Connection, resume: &Resume) -> Result<Unfinished, Error> {
+fn unfinished(
+    store: &Connection,
+    resume: &Resume,
+    settings: &SyncSettings,
+) -> Result<Unfinished, Error> {
     let run = match resume {
         Resume::Newest => match runs::newest_unfinished(store)? {
             Some(run) => run,
@@ -216,7 +220,7 @@ fn unfinished(store: &Connection, resume: &Resume) -> Result<Unfinished, Error> 
         },
     };
     let Some(report) = runs::load(store, Some(run))? else {
-        return Err(Error::NoRun(run));
+        return Err(Error::NoRun { run, store: settings.store.clone() });
     };
     if runs::is_unfinished(store, run)? {
         Ok(Unfinished::Run(Box::new(report)))

@@ -23,6 +23,9 @@ impl<'a> TestCommand<'a> {
                 command.env_remove(name);
             }
         }
+        for proxy in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(proxy);
+        }
         command.env_remove("CREDENTIALS_DIRECTORY").current_dir(dir.folder());
         command.env("TELEMETRON_API_KEY", KEY).env("TELEMETRON_STORE", dir.path("s.db"));
         command.stdin(Stdio::null());

@@ -32,6 +32,26 @@ pub fn shown(path: &Path) -> String {
     escaped(&path.to_string_lossy()).into_owned()
 }
 
+/// JSON with the same characters as JSON escapes, so that it means the same and is safe to print.
+/// Those below U+0020 are escaped in any JSON.
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| c >= '\u{7f}' && is_unsafe(c);
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
 /// Text from outside as part of a message: escaped, and cut after 200 characters.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS) {
@@ -120,6 +140,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn escaped_json_means_the_same(text in any::<String>()) {
+            let json = serde_json::to_string(&text).unwrap();
+            let safe = escaped_json(&json);
+            prop_assert!(!safe.contains(is_unsafe));
+            prop_assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), text);
+        }
+
         #[test]
         fn no_control_character_comes_through(text in any::<String>()) {
             prop_assert!(!escaped(&text).chars().any(char::is_control));

@@ -6,6 +6,7 @@
 use crate::app::cli::LogFormat;
 use crate::app::settings::Verbosity;
 use crate::app::stderr;
+use crate::display::escaped_json;
 use crate::time;
 use serde_json::{Map, Value};
 use std::fmt::{self, Debug};
@@ -109,7 +110,7 @@ fn object(level: Level, text: &str, fields: Map<String, Value>) -> String {
         object.insert("message".to_owned(), text.into());
     }
     object.extend(fields);
-    Value::Object(object).to_string()
+    escaped_json(&Value::Object(object).to_string()).into_owned()
 }
 
 impl<S: Subscriber> Layer<S> for Lines {

@@ -5,7 +5,7 @@ use crate::app::error::Error;
 use crate::app::settings::read_store_path;
 use crate::commands::print;
 use crate::commands::report::as_it_is;
-use crate::display::{escaped, grouped, human_duration};
+use crate::display::{escaped, escaped_json, grouped, human_duration};
 use crate::domain::exit::Exit;
 use crate::domain::run::RunReport;
 use crate::store::{open_to_read, runs};
@@ -21,7 +21,10 @@ pub fn run(args: &RunsArgs) -> Result<Exit, Error> {
     let runs: Vec<RunReport> = runs.into_iter().map(|run| as_it_is(run, &path)).collect();
     let text = match args.format {
         RunsFormat::Text => table(&runs),
-        RunsFormat::Json => serde_json::to_string_pretty(&runs).map_err(Error::bug)? + "\n",
+        RunsFormat::Json => {
+            let json = serde_json::to_string_pretty(&runs).map_err(Error::bug)?;
+            format!("{}\n", escaped_json(&json))
+        }
     };
     print(&text)?;
     Ok(Exit::Complete)

@@ -1,12 +1,12 @@
 //! A report for programs.
 
+use crate::display::escaped_json;
 use crate::domain::run::RunReport;
 
 /// The run as one JSON object.
 pub fn render(run: &RunReport) -> String {
-    let mut json = serde_json::to_string_pretty(run).expect("text keys and plain numbers");
-    json.push('\n');
-    json
+    let json = serde_json::to_string_pretty(run).expect("text keys and plain numbers");
+    format!("{}\n", escaped_json(&json))
 }
 
 #[cfg(test)]

@@ -118,7 +118,11 @@ impl SyncSettings {
         let ping =
             ping.transpose().map_err(|why| SettingsError::Usage(format!("--ping: {why}.")))?;
         Ok(Self {
-            job: job(args.resume, plan, args.dry_run)?,
+            job: if args.dry_run {
+                dry_run(args.resume, plan)?
+            } else {
+                real_run(args.resume, plan)?
+            },
             store,
             options,
             api_key_file: args.api.api_key_file,
@@ -137,27 +141,33 @@ impl SyncSettings {
     }
 }
 
-fn job(
-    resume: Option<ResumeChoice>,
-    plan: Option<NewPlan>,
-    dry_run: bool,
-) -> Result<Job, SettingsError> {
-    let usage = |text: &str| Err(SettingsError::Usage(text.to_owned()));
+fn dry_run(resume: Option<ResumeChoice>, plan: Option<NewPlan>) -> Result<Job, SettingsError> {
     match (resume, plan) {
-        (Some(_), _) if dry_run => usage("Give either --resume or --dry-run."),
-        (Some(ResumeChoice::Run(_)), Some(_)) => usage(
+        (Some(_), _) => Err(usage("Give either --resume or --dry-run.")),
+        (None, Some(plan)) => Ok(Job::DryRun(plan)),
+        (None, None) => Err(usage(NO_SOURCE)),
+    }
+}
+
+fn real_run(resume: Option<ResumeChoice>, plan: Option<NewPlan>) -> Result<Job, SettingsError> {
+    match (resume, plan) {
+        (Some(ResumeChoice::Run(_)), Some(_)) => Err(usage(
             "--resume=RUN continues that run, whatever its source: leave SOURCE out, or give \
              --resume without a number.",
-        ),
+        )),
         (Some(ResumeChoice::Run(run)), None) => Ok(Job::Resume(Resume::Run(run))),
         (Some(ResumeChoice::Newest), Some(plan)) => Ok(Job::Resume(Resume::OrPlan(plan))),
         (Some(ResumeChoice::Newest), None) => Ok(Job::Resume(Resume::Newest)),
-        (None, Some(plan)) if dry_run => Ok(Job::DryRun(plan)),
         (None, Some(plan)) => Ok(Job::New(plan)),
-        (None, None) => usage(
-            "Name a SOURCE of emails, such as customers.csv, or give --resume or --retry-failed.",
-        ),
+        (None, None) => Err(usage(NO_SOURCE)),
     }
+}
+
+const NO_SOURCE: &str =
+    "Name a SOURCE of emails, such as customers.csv, or give --resume or --retry-failed.";
+
+fn usage(text: &str) -> SettingsError {
+    SettingsError::Usage(text.to_owned())
 }
 
 /// The store that is meant. Absolute, because SQLite takes `file:…` and `:memory:` for more than

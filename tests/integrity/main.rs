@@ -2,6 +2,7 @@
 //! watcher is SQLite's default in the whole process.
 
 mod disk;
+mod model;
 mod power;
 mod program;
 #[path = "../it/support/random.rs"]

@@ -68,6 +68,17 @@ impl Recording {
         lock(&self.0.state).events.len()
     }
 
+    /// Ends the process's access after so many further operations that change a file, as if it was
+    /// killed then.
+    pub(crate) fn kill_after(&self, operations: u64) {
+        lock(&self.0.state).left = Some(operations + 1);
+    }
+
+    /// Whether it was killed, which is over now: another process begins.
+    pub(crate) fn was_killed(&self) -> bool {
+        lock(&self.0.state).left.take() == Some(0)
+    }
+
     /// All events so far.
     pub(crate) fn events(&self) -> Vec<Event> {
         lock(&self.0.state).events.clone()
@@ -90,6 +101,8 @@ struct State {
     events: Vec<Event>,
     /// The files whose name may not be safe yet.
     unsafe_names: Vec<Part>,
+    /// The operations that are left to a process that is going to be killed.
+    left: Option<u64>,
 }
 
 static WATCHES: Mutex<Vec<Arc<Watch>>> = Mutex::new(Vec::new());
@@ -110,6 +123,18 @@ fn watched(name: &CStr) -> Option<(Arc<Watch>, Part)> {
 }
 
 impl Watch {
+    /// Whether the process may still change files.
+    fn is_alive(&self) -> bool {
+        match &mut lock(&self.state).left {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                *left > 0
+            }
+        }
+    }
+
     fn note(&self, event: Event) {
         lock(&self.state).events.push(event);
     }
@@ -163,6 +188,14 @@ impl Watched {
     unsafe fn real(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
         unsafe { file.cast::<u8>().add(size_of::<Self>()).cast() }
     }
+}
+
+/// Whether what this connection wants to do to a file comes too late.
+///
+/// # Safety
+/// As for [`Watched::of`].
+unsafe fn is_killed(file: *mut ffi::sqlite3_file) -> bool {
+    unsafe { Watched::of(file) }.watch.as_ref().is_some_and(|(watch, _)| !watch.is_alive())
 }
 
 /// Calls a method of the operating system's own file.
@@ -249,6 +282,9 @@ unsafe extern "C" fn delete(
 ) -> c_int {
     unsafe {
         let watch = watched(CStr::from_ptr(name));
+        if watch.as_ref().is_some_and(|(watch, _)| !watch.is_alive()) {
+            return ffi::SQLITE_IOERR_DELETE;
+        }
         let vfs = real_vfs();
         let result = (*vfs).xDelete.expect("xDelete")(vfs, name, sync_folder);
         if let (ffi::SQLITE_OK, Some((watch, part))) = (result, watch) {
@@ -296,6 +332,9 @@ unsafe extern "C" fn write(
     count: c_int,
     offset: i64,
 ) -> c_int {
+    if unsafe { is_killed(file) } {
+        return ffi::SQLITE_IOERR_WRITE;
+    }
     let result = real!(file, xWrite, bytes, count, offset);
     if let (ffi::SQLITE_OK, Some((watch, part))) = (result, unsafe { &Watched::of(file).watch }) {
         let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize) };
@@ -306,6 +345,9 @@ unsafe extern "C" fn write(
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
+    if unsafe { is_killed(file) } {
+        return ffi::SQLITE_IOERR_TRUNCATE;
+    }
     let result = real!(file, xTruncate, size);
     if let (ffi::SQLITE_OK, Some((watch, part))) = (result, unsafe { &Watched::of(file).watch }) {
         watch.note(Event::Truncate(*part, usize::try_from(size).expect("a size")));
@@ -314,6 +356,9 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+    if unsafe { is_killed(file) } {
+        return ffi::SQLITE_IOERR_FSYNC;
+    }
     let result = real!(file, xSync, flags);
     if let (ffi::SQLITE_OK, Some((watch, part))) = (result, unsafe { &Watched::of(file).watch }) {
         watch.synced(*part);

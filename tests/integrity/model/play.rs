@@ -1,0 +1,257 @@
+//! Plays a history against the program and against the contract, and compares the two after each
+//! step.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::compare::{Checked, compare, ensure};
+use super::contract::Contract;
+use super::cursor::Cursor;
+use super::follow::{Active, Outcome};
+use super::history::{End, Step, Sync, Work, list};
+use super::observed::{Observed, wrong};
+use super::world::{Api, Events, Resolves, number};
+use crate::program::TestDir;
+use crate::recorder::{Part, Recording};
+
+/// What was played.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) runs: u64,
+    pub(crate) kills: u64,
+    pub(crate) stops: u64,
+    pub(crate) undone: u64,
+    pub(crate) changes: u64,
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.kills += other.kills;
+        self.stops += other.stops;
+        self.undone += other.undone;
+        self.changes += other.changes;
+    }
+}
+
+/// Plays all steps.
+pub(crate) fn play(steps: &[Step]) -> Result<Figures, String> {
+    let mut player = Player::new();
+    for (number, step) in steps.iter().enumerate() {
+        if player.is_over {
+            break;
+        }
+        player.step(step).map_err(|wrong| format!("step {number}, {step:?}: {wrong}"))?;
+    }
+    Ok(player.figures)
+}
+
+pub(super) struct Player {
+    dir: TestDir,
+    pub(super) api: Api,
+    recording: Recording,
+    pub(super) contract: Contract,
+    cursor: Cursor,
+    backup: Option<Backup>,
+    pub(super) figures: Figures,
+    /// The contract does not say what comes next.
+    pub(super) is_over: bool,
+}
+
+struct Backup {
+    files: Vec<(Part, Vec<u8>)>,
+    contract: Contract,
+    cursor: Cursor,
+}
+
+impl Player {
+    fn new() -> Self {
+        let api = Api::new();
+        let dir = TestDir::new(api.url());
+        for number in 0..3 {
+            dir.write(&format!("{number}.csv"), &list(number).join("\n"));
+        }
+        dir.write("other-key", "another");
+        let recording = Recording::of(&dir.store());
+        Self {
+            dir,
+            api,
+            recording,
+            contract: Contract::default(),
+            cursor: Cursor::default(),
+            backup: None,
+            figures: Figures::default(),
+            is_over: false,
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Checked {
+        match step {
+            Step::Mutate(mutation) => {
+                self.api.apply(mutation);
+                Ok(())
+            }
+            Step::Sync(sync) => self.sync(sync),
+            Step::DryRun(number) => self.dry_run(*number),
+            Step::Backup => {
+                self.back_up();
+                Ok(())
+            }
+            Step::Restore => self.restore(),
+        }
+    }
+
+    fn files(&self) -> Vec<(Part, Vec<u8>)> {
+        let file = |part: Part| {
+            let path = self.dir.path(&format!("s.db{}", part.suffix()));
+            Some((part, std::fs::read(path).ok()?))
+        };
+        Part::ALL.into_iter().filter_map(file).collect()
+    }
+
+    fn dry_run(&mut self, number: usize) -> Checked {
+        self.api.expect(Events::default());
+        let exit = self.dir.sync(&[&format!("{number}.csv"), "--dry-run"]);
+        ensure!(exit == 0, "exit {exit}");
+        ensure!(self.api.answered().is_empty(), "a dry run has sent a request");
+        let observation = self.observe();
+        self.check(&observation)
+    }
+
+    fn back_up(&mut self) {
+        let (contract, cursor) = (self.contract.clone(), self.cursor.clone());
+        self.backup = Some(Backup { files: self.files(), contract, cursor });
+    }
+
+    fn restore(&mut self) -> Checked {
+        let Some(backup) = &self.backup else { return Ok(()) };
+        for suffix in Part::ALL.map(Part::suffix).into_iter().chain(["-shm"]) {
+            // Most are not there.
+            let _ = std::fs::remove_file(self.dir.path(&format!("s.db{suffix}")));
+        }
+        for (part, bytes) in &backup.files {
+            std::fs::write(self.dir.path(&format!("s.db{}", part.suffix())), bytes)
+                .expect("a file");
+        }
+        self.contract = backup.contract.clone();
+        self.cursor.store_was_restored(&backup.cursor);
+        let observation = self.observe();
+        self.check(&observation)
+    }
+
+    /// What is in the store; nothing, as long as it is not made.
+    fn observe(&self) -> Option<Observation> {
+        let path = self.dir.store();
+        let store = path.exists().then(|| {
+            Connection::open_with_flags_and_vfs(path, OpenFlags::SQLITE_OPEN_READ_ONLY, c"unix")
+        });
+        let store = store?.expect("a store");
+        let is_made = "SELECT count(*) FROM sqlite_schema WHERE name = 'changes'";
+        let is_made = store.query_row(is_made, [], |row| row.get::<_, i64>(0));
+        if is_made != Ok(1) {
+            return None;
+        }
+        let observed = Observed::of(&store);
+        Some(Observation { store, observed })
+    }
+
+    fn sync(&mut self, sync: &Sync) -> Checked {
+        let before = self.contract.clone();
+        let exit = self.run(sync);
+        let is_killed = self.recording.was_killed();
+        self.figures.runs += 1;
+        self.figures.kills += u64::from(is_killed);
+        self.figures.stops += u64::from(matches!(exit, 4 | 143));
+        let observation = self.observe();
+        let Some(Observation { observed, .. }) = &observation else {
+            ensure!(is_killed || exit != 0 || matches!(sync.work, Work::Resume), "no store");
+            return Ok(());
+        };
+        let outcome = Outcome { exit, is_killed };
+        match self.active_run(sync, observed, outcome)? {
+            Active::None => {}
+            Active::Run(id) => self.follow(id, sync, observed, outcome, before)?,
+        }
+        if self.is_over {
+            return observation.iter().try_for_each(|it| wrong(&it.store, &it.observed));
+        }
+        self.check(&observation)
+    }
+
+    fn run(&mut self, sync: &Sync) -> u8 {
+        let race = match sync.work {
+            Work::List(number) if sync.has_race => self.race(number),
+            _ => None,
+        };
+        let concurrency = if race.is_some() { 2 } else { sync.concurrency }.to_string();
+        let mut args: Vec<String> =
+            ["--fail-above", "100%", "--fixed-concurrency", "--concurrency", &concurrency]
+                .map(str::to_owned)
+                .into();
+        match &sync.work {
+            Work::List(number) => args.push(format!("{number}.csv")),
+            Work::RetryFailed => args.push("--retry-failed".to_owned()),
+            Work::Resume => args.push("--resume".to_owned()),
+            Work::ResumeRun(run) => args.push(format!("--resume={run}")),
+        }
+        if sync.skips_fresh {
+            args.extend(["--max-age".to_owned(), "1h".to_owned()]);
+        }
+        if sync.has_wrong_key {
+            let key = self.dir.path("other-key").to_string_lossy().into_owned();
+            args.extend(["--api-key-file".to_owned(), key]);
+        }
+        let mut events = Events { race, ..Events::default() };
+        match sync.end {
+            End::Itself | End::Killed(_) => {}
+            End::Limit(limit) => args.extend(["--limit".to_owned(), limit.to_string()]),
+            End::Deadline(time) => {
+                events.latency = Duration::from_millis(4);
+                args.extend(["--deadline".to_owned(), format!("{time}ms")]);
+            }
+            End::Terminated(at) => {
+                events.latency = Duration::from_millis(2);
+                events.terminate_at = Some(at);
+            }
+        }
+        self.api.expect(events);
+        if let End::Killed(operations) = sync.end {
+            self.recording.kill_after(operations);
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        match sync.end {
+            End::Terminated(_) => self.dir.sync_alone(&args),
+            _ => self.dir.sync(&args),
+        }
+    }
+
+    /// The first two emails of a list that resolve to the same person, in its order.
+    fn race(&self, of_list: usize) -> Option<(usize, usize)> {
+        let world = self.api.world();
+        let rows = list(of_list);
+        let emails = rows.iter().filter_map(|row| number(row));
+        let emails: Vec<usize> = emails.collect();
+        let same = |a: usize, b: usize| {
+            matches!(world.resolves(a), Resolves::To(_)) && world.resolves(a) == world.resolves(b)
+        };
+        emails
+            .iter()
+            .enumerate()
+            .find_map(|(at, a)| emails[at + 1..].iter().find(|b| same(*a, **b)).map(|b| (*a, *b)))
+    }
+
+    fn check(&mut self, observation: &Option<Observation>) -> Checked {
+        let Some(Observation { store, observed }) = observation else { return Ok(()) };
+        wrong(store, observed)?;
+        compare(&self.contract, observed)?;
+        self.figures.changes += self.cursor.read(observed)?;
+        Ok(())
+    }
+}
+
+/// A store and what it says.
+struct Observation {
+    store: Connection,
+    observed: Observed,
+}

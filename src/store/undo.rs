@@ -160,14 +160,17 @@ impl<'a> Undone<'a> {
         Ok(Self { store, run_id, reason })
     }
 
-    /// The customers to whom these emails resolve now, or did before.
+    /// The customers to whom these emails resolve now, or did before; and those whom the run created,
+    /// though another run may have found since that the email is somebody else's.
     fn customers(&self) -> Result<Vec<i64>> {
         let mut select = self.store.prepare(
             "SELECT e.customer_key FROM temp.undone AS u JOIN _emails AS e ON e.key = u.email_key
              WHERE e.run_id = ?1 AND e.customer_key IS NOT NULL
              UNION
              SELECT l.customer_key FROM _lookup_undo_log AS l
-             WHERE l.run_id = ?1 AND l.reason = ?2 AND l.customer_key IS NOT NULL",
+             WHERE l.run_id = ?1 AND l.reason = ?2 AND l.customer_key IS NOT NULL
+             UNION
+             SELECT customer_key FROM _changes WHERE run_id = ?1 AND kind = 'created'",
         )?;
         let keys = select.query_map((self.run_id, self.reason.name()), |row| row.get(0))?;
         keys.collect()

@@ -31,6 +31,7 @@ cargo test --locked --test it --test integrity --no-run --quiet
 try KILLS="${KILLS:-1000}" -- kills::
 try -- killed::
 of=integrity try POWER_CUTS="${POWER_CUTS:-100000}" -- power::
+of=integrity try HISTORIES="${HISTORIES:-10000}" -- model::
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
 try SIMULATED="${SIMULATED:-20000}" -- simulated::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers

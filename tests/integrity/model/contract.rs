@@ -54,6 +54,8 @@ pub(crate) struct Run {
     /// no longer resolve to it.
     pub(crate) known: BTreeSet<usize>,
     pub(crate) lost: BTreeSet<usize>,
+    /// The customer to whom each email resolved in this run.
+    pub(crate) found: BTreeMap<usize, String>,
     /// What was known of each settled email before.
     pub(crate) before: BTreeMap<usize, Lookup>,
     /// Whether its process was killed and nobody has ended it since.
@@ -112,6 +114,9 @@ impl Contract {
         let is_pending = run.pending.remove(&email);
         assert!(is_pending, "email {email} was settled and is settled again");
         run.settled.insert(email, outcome);
+        if let Some(customer) = &customer {
+            run.found.insert(email, customer.clone());
+        }
         lookup.outcome = Some(outcome);
         if matches!(outcome, "found" | "not_found") {
             if let Some(before) = &lookup.customer {

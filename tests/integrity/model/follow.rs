@@ -209,9 +209,11 @@ impl Player {
         let mut touched = BTreeSet::new();
         for (email, outcome) in run.settled.clone() {
             let (lookup, before) = (&contract.lookups[&email], &run.before[&email]);
-            touched.extend([&lookup.customer, &before.customer].into_iter().flatten().cloned());
+            let found = run.found.get(&email);
+            let customers = [lookup.customer.as_ref(), before.customer.as_ref(), found];
+            touched.extend(customers.into_iter().flatten().cloned());
             let is_answer = matches!(outcome, "found" | "not_found");
-            let is_kept = outcome == "found" && lookup.customer == before.customer;
+            let is_kept = outcome == "found" && found == before.customer.as_ref();
             if is_answer && !is_kept {
                 run.settled.remove(&email);
                 run.pending.insert(email);

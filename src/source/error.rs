@@ -114,10 +114,8 @@ pub enum SourceError {
     QueryWithoutColumn { server: String },
     #[error("{server} cannot be read: {message}. {advice}")]
     Database { server: String, message: String, advice: &'static str },
-    #[error(
-        "{server} broke off after row {row}: {message}. Nothing was planned; run again when it is back."
-    )]
-    BrokeOff { server: String, row: u64, message: String },
+    #[error("{server} broke off after row {row}: {message}. Nothing was planned. {advice}")]
+    BrokeOff { server: String, row: u64, message: String, advice: &'static str },
 }
 
 impl SourceError {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::ConnectOptions;
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use super::error::SourceError;
@@ -31,6 +31,58 @@ const POSTGRES_PARAMETERS: &[&str] = &[
     "application_name",
     "options",
 ];
+
+/// Parameters of libpq and of providers that make no difference to a reader of rows.
+const POSTGRES_IGNORED: &[&str] = &[
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "fallback_application_name",
+    "client_encoding",
+    "channel_binding",
+    "gssencmode",
+    "gsslib",
+    "krbsrvname",
+    "sslcompression",
+    "sslsni",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "pgbouncer",
+    "connection_limit",
+    "pool_timeout",
+    "pool_max_conns",
+    "statement_cache_size",
+    "uselibpqcompat",
+    "supa",
+];
+
+/// Those of the drivers of MySQL.
+const MYSQL_IGNORED: &[&str] = &[
+    "connectTimeout",
+    "connect_timeout",
+    "socketTimeout",
+    "timeout",
+    "readTimeout",
+    "parseTime",
+    "loc",
+    "autoReconnect",
+    "useUnicode",
+    "characterEncoding",
+    "zeroDateTimeBehavior",
+    "serverTimezone",
+    "allowPublicKeyRetrieval",
+    "connection_limit",
+    "pool_timeout",
+    "reconnect",
+];
+
+/// They name the certificate that signs the server's.
+const ROOT_PARAMETERS: &[&str] = &["sslrootcert", "ssl-root-cert", "ssl-ca"];
 
 /// The same for MySQL and MariaDB.
 const MYSQL_PARAMETERS: &[&str] = &[
@@ -67,8 +119,11 @@ pub enum Location {
 /// The address of a database with its login. Shown (`Debug`, `Display`) without the password.
 #[derive(Clone)]
 pub struct DatabaseUrl {
-    pub(super) options: Options,
+    /// The hosts that are tried in turn.
+    pub(super) hosts: Vec<Options>,
     place: String,
+    /// Parameters of the URL that make no difference here.
+    pub(super) ignored: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -108,10 +163,10 @@ impl Location {
         let scheme = source.split(':').next().unwrap_or_default().to_ascii_lowercase();
         match scheme.as_str() {
             "postgres" | "postgresql" if source.contains(':') => {
-                DatabaseUrl::postgres(&parse_url(source, POSTGRES_PARAMETERS)?).map(Self::Postgres)
+                DatabaseUrl::postgres(source).map(Self::Postgres)
             }
             "mysql" | "mariadb" if source.contains(':') => {
-                DatabaseUrl::mysql(&parse_url(source, MYSQL_PARAMETERS)?).map(Self::Mysql)
+                DatabaseUrl::mysql(source).map(Self::Mysql)
             }
             other if source.contains("://") => Err(SourceError::Usage(format!(
                 "A source of kind {} is not known. Known are a file, `-`, `sqlite:PATH`, \
@@ -136,40 +191,125 @@ impl Location {
 }
 
 impl DatabaseUrl {
-    fn postgres(url: &Url) -> Result<Self, SourceError> {
-        let options = PgConnectOptions::from_url(url).map_err(|error| broken_url(&error))?;
-        let address = match options.get_socket() {
-            Some(socket) => format!("[{}]", socket.display()),
-            None => options.get_host().to_owned(),
-        };
-        let user = options.get_username();
-        let database = options.get_database().unwrap_or(user);
-        let place = format!("postgres://{user}@{address}:{}/{database}", options.get_port());
-        let options = Options::Postgres(Box::new(options.disable_statement_logging()));
-        Ok(Self { options, place: escaped(&place).into_owned() })
+    fn postgres(source: &str) -> Result<Self, SourceError> {
+        let (mut hosts, mut addresses, mut login, mut ignored) =
+            (Vec::new(), Vec::new(), (String::new(), String::new()), Vec::new());
+        for source in one_host_each(source) {
+            let parsed = parse_url(&source, POSTGRES_PARAMETERS, POSTGRES_IGNORED)?;
+            let options = postgres_options(&parsed.url)?;
+            addresses.push(match options.get_socket() {
+                Some(socket) => format!("[{}]:{}", socket.display(), options.get_port()),
+                None => address(options.get_host(), options.get_port()),
+            });
+            let user = options.get_username();
+            login = (user.to_owned(), options.get_database().unwrap_or(user).to_owned());
+            ignored = parsed.ignored;
+            hosts.push(Options::Postgres(Box::new(options.disable_statement_logging())));
+        }
+        let place = format!("postgres://{}@{}/{}", login.0, addresses.join(","), login.1);
+        Ok(Self { hosts, place: escaped(&place).into_owned(), ignored })
     }
 
-    fn mysql(url: &Url) -> Result<Self, SourceError> {
-        let mut options = MySqlConnectOptions::from_url(url).map_err(|error| broken_url(&error))?;
-        if url.password().is_none()
-            && let Ok(password) = std::env::var("MYSQL_PWD")
-        {
-            options = options.password(&password);
+    fn mysql(source: &str) -> Result<Self, SourceError> {
+        let (mut hosts, mut addresses, mut login, mut ignored) =
+            (Vec::new(), Vec::new(), (String::new(), String::new()), Vec::new());
+        for source in one_host_each(source) {
+            let parsed = parse_url(&source, MYSQL_PARAMETERS, MYSQL_IGNORED)?;
+            let mut options =
+                MySqlConnectOptions::from_url(&parsed.url).map_err(|error| broken_url(&error))?;
+            if parsed.url.password().is_none()
+                && let Ok(password) = std::env::var("MYSQL_PWD")
+            {
+                options = options.password(&password);
+            }
+            if let Some(host) = bare_ipv6(options.get_host()) {
+                options = options.host(&host);
+            }
+            addresses.push(match options.get_socket() {
+                Some(socket) => format!("[{}]", socket.display()),
+                None => address(options.get_host(), options.get_port()),
+            });
+            let database = options.get_database().unwrap_or_default().to_owned();
+            login = (options.get_username().to_owned(), database);
+            ignored = parsed.ignored;
+            // The query is the user's own: it runs under the server's own rules.
+            let options = options
+                .pipes_as_concat(false)
+                .no_engine_substitution(false)
+                .disable_statement_logging();
+            hosts.push(Options::Mysql(Box::new(options)));
         }
-        let address = match options.get_socket() {
-            Some(socket) => format!("[{}]", socket.display()),
-            None => format!("{}:{}", options.get_host(), options.get_port()),
-        };
-        let database = options.get_database().unwrap_or_default();
-        let place = format!("mysql://{}@{address}/{database}", options.get_username());
-        // The query is the user's own: it runs under the server's own rules.
-        let options = options
-            .pipes_as_concat(false)
-            .no_engine_substitution(false)
-            .disable_statement_logging();
-        let options = Options::Mysql(Box::new(options));
-        Ok(Self { options, place: escaped(&place).into_owned() })
+        let place = format!("mysql://{}@{}/{}", login.0, addresses.join(","), login.1);
+        Ok(Self { hosts, place: escaped(&place).into_owned(), ignored })
     }
+}
+
+fn postgres_options(url: &Url) -> Result<PgConnectOptions, SourceError> {
+    let options = PgConnectOptions::from_url(url).map_err(|error| broken_url(&error))?;
+    // A pool refuses a session that asks for settings of its own.
+    let mut options = options.extra_float_digits(None);
+    if let Some(host) = bare_ipv6(options.get_host()) {
+        options = options.host(&host);
+    }
+    let names_root = url.query_pairs().any(|(key, _)| ROOT_PARAMETERS.contains(&key.as_ref()));
+    if names_root && matches!(options.get_ssl_mode(), PgSslMode::Require) {
+        // As libpq does: who names a root wants it checked.
+        options = options.ssl_mode(PgSslMode::VerifyCa);
+    }
+    Ok(options)
+}
+
+/// `[::1]` without its brackets, as it is looked up.
+fn bare_ipv6(host: &str) -> Option<String> {
+    host.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)
+}
+
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The URL once for each of its hosts: `postgres://a:1,b:2/d`, or with `host=a,b` and `port=1,2`.
+fn one_host_each(source: &str) -> Vec<String> {
+    let Some((scheme, rest)) = source.split_once("://") else { return vec![source.to_owned()] };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let (login, hosts) = match authority.rsplit_once('@') {
+        Some((login, hosts)) => (format!("{login}@"), hosts),
+        None => (String::new(), authority),
+    };
+    let urls = hosts.split(',').map(|host| match host {
+        "" if !login.is_empty() => with_login_as_parameters(scheme, &login, rest),
+        host => format!("{scheme}://{login}{host}{rest}"),
+    });
+    urls.flat_map(|url| one_host_parameter_each(&url)).collect()
+}
+
+/// `postgres://user:password@/d`: a login needs no host for libpq, but for the URL standard.
+fn with_login_as_parameters(scheme: &str, login: &str, rest: &str) -> String {
+    let login = login.trim_end_matches('@').replace('+', "%2B").replace('&', "%26");
+    let login = match login.split_once(':') {
+        Some((user, password)) => format!("user={user}&password={password}"),
+        None => format!("user={login}"),
+    };
+    let separator = if rest.contains('?') { '&' } else { '?' };
+    format!("{scheme}://{rest}{separator}{login}")
+}
+
+fn one_host_parameter_each(url: &str) -> Vec<String> {
+    let Some((start, query)) = url.split_once('?') else { return vec![url.to_owned()] };
+    let hosts = query.split('&').find_map(|pair| pair.strip_prefix("host="));
+    let count = hosts.map_or(1, |hosts| hosts.split(',').count());
+    let nth = |at: usize| {
+        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((key @ ("host" | "port" | "hostaddr"), values)) => {
+                let value = values.split(',').nth(at).or_else(|| values.split(',').next_back());
+                format!("{key}={}", value.unwrap_or_default())
+            }
+            _ => pair.to_owned(),
+        });
+        format!("{start}?{}", pairs.collect::<Vec<_>>().join("&"))
+    };
+    (0..count).map(nth).collect()
 }
 
 /// The path by which a file can be found again: symbolic links followed. A pipe has none that
@@ -187,25 +327,44 @@ fn sqlite_path(path: &str) -> Result<PathBuf, SourceError> {
     Ok(PathBuf::from(path))
 }
 
+/// A URL without the parameters that make no difference.
+struct ParsedUrl {
+    url: Url,
+    ignored: Vec<String>,
+}
+
 /// Refuses what could be half a password: that would be printed as something else.
-fn parse_url(source: &str, known: &[&str]) -> Result<Url, SourceError> {
-    let url = Url::parse(source).map_err(|error| broken_url(&error))?;
+fn parse_url(source: &str, known: &[&str], ignorable: &[&str]) -> Result<ParsedUrl, SourceError> {
+    let mut url = Url::parse(source).map_err(|error| broken_url(&error))?;
     if !source.contains("://") {
         return Err(broken_url(&"`//` is missing after the colon"));
     }
     if url.fragment().is_some() || url.path().contains('@') {
         return Err(broken_url(&"there is a `#`, or an `@` after the host"));
     }
-    for (key, _) in url.query_pairs() {
+    let (mut kept, mut ignored) = (Vec::new(), Vec::new());
+    for (key, value) in url.query_pairs() {
         let group = key.starts_with("options[") && known.contains(&"options");
-        if !group && !known.contains(&key.as_ref()) {
+        if ignorable.contains(&key.as_ref()) {
+            ignored.push(key.into_owned());
+        } else if ROOT_PARAMETERS.contains(&key.as_ref()) && value == "system" {
+            // The roots of the system are the usual ones; to name them means to check all.
+            kept.push(("sslmode".to_owned(), "verify-full".to_owned()));
+        } else if group || known.contains(&key.as_ref()) {
+            kept.push((key.into_owned(), value.into_owned()));
+        } else {
             return Err(broken_url(&format!(
                 "it has a parameter that is not known; known are {}",
                 known.join(", ")
             )));
         }
     }
-    Ok(url)
+    if kept.is_empty() {
+        url.set_query(None);
+    } else {
+        url.query_pairs_mut().clear().extend_pairs(kept);
+    }
+    Ok(ParsedUrl { url, ignored })
 }
 
 fn broken_url(error: &dyn fmt::Display) -> SourceError {

@@ -156,6 +156,21 @@ impl OpenSource {
         &self.understood
     }
 
+    /// What the user should know beside it: parameters of the URL that make no difference.
+    pub fn warnings(&self) -> Vec<String> {
+        let ignored = match &self.settings.location {
+            Location::Postgres(url) | Location::Mysql(url) => url.ignored.as_slice(),
+            Location::Stdin | Location::File(_) | Location::Sqlite(_) => &[],
+        };
+        if ignored.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "Parameters of the database URL that make no difference here are ignored: {}.",
+            ignored.join(", ")
+        )]
+    }
+
     /// What was skipped, unwrapped or looks suspicious so far, in one line.
     pub fn notes(&self) -> Option<String> {
         self.notes.line()

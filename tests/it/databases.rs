@@ -10,7 +10,7 @@ use telemetron_sync::source::{
 use crate::support::clock::{timed, wait_until};
 use crate::support::memory::peak_growth_kib;
 use crate::support::server::Server;
-use crate::support::{mariadb, postgres};
+use crate::support::{mariadb, pgbouncer, postgres};
 
 fn table(url: &str, table: &str, column: Option<&str>) -> SourceSettings {
     let mut settings = SourceSettings::new(Location::parse(url).expect("a source"));
@@ -107,8 +107,8 @@ fn postgres_is_never_written_nor_injected() {
         ("SELECT sneak()", "QueryWrites"),
         ("SELECT nextval('numbers')", "QueryWrites"),
         ("SELECT set_config('transaction_read_only', 'off', false), sneak()", "QueryRefused"),
-        ("CREATE TABLE t AS SELECT 1", "QueryWithoutColumn"),
-        ("COMMIT", "QueryWithoutColumn"),
+        ("CREATE TABLE t AS SELECT 1", "QueryRefused"),
+        ("COMMIT", "QueryRefused"),
         ("SELECT 1; DELETE FROM people", "QueryRefused"),
         ("COMMIT; DELETE FROM people", "QueryRefused"),
         ("SELECT 1; SELECT 2", "QueryRefused"),
@@ -117,6 +117,96 @@ fn postgres_is_never_written_nor_injected() {
         assert!(format!("{refused:?}").starts_with(refusal), "{sql}: {refused:?}");
     }
     assert_eq!(postgres::psql(&server, "crm", "SELECT count(*) FROM people").unwrap(), "3");
+}
+
+#[test]
+fn postgres_is_read_behind_each_kind_of_pool() {
+    let Some(server) = postgres::start(POSTGRES_PEOPLE) else { return };
+    postgres::psql(
+        &server,
+        "crm",
+        "CREATE TYPE mood AS ENUM ('well'); ALTER TABLE people ADD kind mood DEFAULT 'well'",
+    )
+    .expect("a type of its own");
+    for mode in ["session", "transaction", "statement"] {
+        let Some(pool) = pgbouncer::start(&server, mode) else { return };
+        let url = pgbouncer::url(&pool);
+        // The pool hands the same connection to the second and third.
+        for _ in 0..3 {
+            let read = texts(&table(&url, "people", None));
+            assert_eq!(read, ["a@x.io", "", "jörg🦀@x.io"], "{mode}");
+        }
+        let rows = query(&url, "SELECT kind, \"E-Mail\" FROM people WHERE id = 1;");
+        let rows = SourceSettings { column: Some("e-mail".to_owned()), ..rows };
+        if mode == "statement" {
+            let refused = message(&rows);
+            assert!(refused.contains("Read a table or view with --table"), "{refused}");
+        } else {
+            for _ in 0..2 {
+                assert_eq!(texts(&rows), ["a@x.io"], "{mode}");
+            }
+        }
+        assert!(message(&table(&url, "peple", None)).contains("Did you mean: `people`?"), "{mode}");
+    }
+}
+
+#[test]
+fn postgres_is_reached_by_every_form_of_its_address() {
+    let Some(server) = postgres::start(POSTGRES_PEOPLE) else { return };
+    let port = server.port;
+    postgres::psql(&server, "crm", "GRANT SELECT ON people TO PUBLIC").expect("a grant");
+    let login = postgres::url(&server);
+    let login = &login["postgres://".len()..login.rfind('@').expect("an address")];
+    let socket = server.folder.path().display().to_string();
+    let encoded = socket.replace('/', "%2F");
+    let dead =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().unwrap().port();
+    for address in [
+        format!("postgres://{login}@[::1]:{port}/crm"),
+        format!("postgres://{login}@{encoded}:{port}/crm"),
+        format!("postgres://{login}@/crm?host={socket}&port={port}"),
+        format!("postgres://{login}@127.0.0.1:{dead},127.0.0.1:{port}/crm"),
+        format!("postgres://{login}@/crm?host=127.0.0.1,127.0.0.1&port={dead},{port}"),
+    ] {
+        let settings = table(&address, "people", None);
+        assert_eq!(texts(&settings).len(), 3, "{address}");
+        assert_eq!(source::open(&settings).expect("it opens").warnings(), [""; 0]);
+    }
+    let with_parameters = format!(
+        "postgres://{login}@127.0.0.1:{port}/crm?connect_timeout=10&keepalives_idle=30&sslmode=disable"
+    );
+    let open = source::open(&table(&with_parameters, "people", None)).expect("it opens");
+    let warnings = open.warnings();
+    assert!(
+        warnings[0].ends_with("are ignored: connect_timeout, keepalives_idle."),
+        "{warnings:?}"
+    );
+    assert_eq!(open.count(), 3);
+}
+
+#[test]
+fn postgres_errors_get_advice_that_fits() {
+    let Some(server) = postgres::start(POSTGRES_PEOPLE) else { return };
+    let url = postgres::url(&server);
+    postgres::psql(
+        &server,
+        "crm",
+        "CREATE TABLE secret (email text); REVOKE ALL ON secret FROM reader;
+         ALTER ROLE reader SET statement_timeout = '300ms';
+         CREATE VIEW slow AS SELECT \"E-Mail\" AS email, pg_sleep(0.01)::text AS waited FROM people, generate_series(1, 100);
+         GRANT SELECT ON slow TO reader",
+    )
+    .expect("a schema");
+    let slow = message(&table(&url, "slow", None));
+    assert!(slow.contains("statement_timeout") && slow.contains("Raise it"), "{slow}");
+    let denied = message(&table(&url, "secret", None));
+    assert!(denied.contains("permission denied") && denied.contains("GRANT SELECT"), "{denied}");
+    let divided = message(&query(&url, "SELECT 1 / (id - 1) FROM people"));
+    assert!(
+        divided.contains("division by zero") && divided.contains("Change the query"),
+        "{divided}"
+    );
+    assert!(!divided.contains("when the server is back"), "{divided}");
 }
 
 #[test]

@@ -103,7 +103,8 @@ impl Planner {
             Emails::Source(settings) => {
                 let mut rows = source::open(settings)?;
                 let read_as = rows.understood().to_owned();
-                let planned = begun.plan(&read_as, &mut rows)?;
+                let mut planned = begun.plan(&read_as, &mut rows)?;
+                planned.run.warnings.extend(rows.warnings());
                 Planned { notes: rows.notes(), first_rows: rows.first_rows().to_vec(), ..planned }
             }
             Emails::Unanswered => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,

@@ -176,6 +176,7 @@ impl RowReceiver {
             server: self.place.clone(),
             row: self.row,
             message: message.to_owned(),
+            advice: "Run again.",
         }
     }
 }

@@ -168,6 +168,7 @@ fn read(
             server: name.to_owned(),
             row,
             message: shortened(&error.to_string()),
+            advice: "Check the query and the file.",
         };
         let row = match rows.next() {
             Ok(Some(row)) => row,

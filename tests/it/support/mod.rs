@@ -9,6 +9,7 @@ pub(crate) mod content;
 pub(crate) mod mariadb;
 pub(crate) mod memory;
 pub(crate) mod mount;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod server;
 pub(crate) mod command;

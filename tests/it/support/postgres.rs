@@ -22,7 +22,7 @@ pub(crate) fn start(sql: &str) -> Option<Server> {
     let process = command(&postgres, &folder, ids)
         .arg("-D")
         .arg(&data)
-        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1,::1", "-c", "fsync=off"])
         .arg("-k")
         .arg(folder.path())
         .spawn()

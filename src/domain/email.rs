@@ -187,8 +187,9 @@ fn check_shape(address: &str) -> Result<(), InvalidEmail> {
 /// The byte offset of the one `@` that no quotes enclose: those of a local part that begins with
 /// one. In quotes a backslash takes away the meaning of the next character.
 fn the_only_at(address: &str) -> Result<usize, InvalidEmail> {
+    // A quote that is never closed encloses nothing.
+    let may_quote = address.starts_with('"') && address[1..].contains('"');
     let (mut found, mut quoted, mut escaped) = (None, false, false);
-    let may_quote = address.starts_with('"');
     for (offset, byte) in address.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,

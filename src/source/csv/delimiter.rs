@@ -69,6 +69,7 @@ pub(in crate::source::csv) fn sniff_delimiter(head: Head<'_>, wishes: Wishes<'_>
         sample(head, dialect(head, delimiter, wishes.quoting)?).ok().filter(|rows| !rows.is_empty())
     };
     let whole_lines = rows_of(None).map(|rows| fit(&rows, wishes))?;
+    let signs = |fit: Fit| (fit.known_name, fit.addresses);
     let mut best: Option<(Fit, char)> = None;
     for delimiter in DELIMITERS.into_iter().filter(|&delimiter| occurs(head, delimiter)) {
         let Some(rows) = rows_of(Some(delimiter)) else { continue };
@@ -79,7 +80,10 @@ pub(in crate::source::csv) fn sniff_delimiter(head: Head<'_>, wishes: Wishes<'_>
         }
     }
     let (best, delimiter) = best?;
-    let signs = |fit: Fit| (fit.known_name, fit.addresses);
+    if best.usual_width == 1 && signs(whole_lines) > (false, 0) {
+        // A list in which some lines happen to hold the delimiter.
+        return None;
+    }
     let wins = match signs(best).cmp(&signs(whole_lines)) {
         Ordering::Greater => true,
         Ordering::Equal if signs(best) == (false, 0) => best.usual_width > 1,

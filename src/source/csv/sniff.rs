@@ -203,8 +203,14 @@ fn sniff_column(rows: &[Row]) -> Option<Found> {
     }
     if let Some(choice) = Choice::first_of(&by_content) {
         let first = first_address(rows, choice.index);
-        return Some(match fallback.and_then(|found| found.header) {
-            Some(header) if header < first => Found::below(header, choice),
+        return Some(match fallback {
+            // No fewer addresses under the usual name than elsewhere: the name decides.
+            Some(named) if addresses(rows, named.choice.index) >= addresses(rows, choice.index) => {
+                named
+            }
+            Some(Found { header: Some(header), .. }) if header < first => {
+                Found::below(header, choice)
+            }
             Some(_) | None => above_column(rows, choice),
         });
     }
@@ -258,6 +264,10 @@ fn above_column(rows: &[Row], choice: Choice) -> Found {
 
 fn leading_comments(rows: &[Row]) -> usize {
     rows.iter().take_while(|row| row.is_comment()).count()
+}
+
+fn addresses(rows: &[Row], index: usize) -> usize {
+    rows.iter().filter(|row| is_address(row.cell(index))).count()
 }
 
 fn first_address(rows: &[Row], index: usize) -> usize {
@@ -407,6 +417,9 @@ mod tests {
     fn content_tells_more_than_a_name() {
         assert_eq!(found("User,E-mail\na@x.io,yes\nb@x.io,no\n"), (Some(','), 0, 1));
         assert_eq!(found("Emails,Who\n2,a@x.io\n3,b@x.io\n"), (Some(','), 1, 1));
+        let few = "email,cc\na@x.io,b@x.io\nb@x.io,\nn/a,\nn/a,\n";
+        assert_eq!(found(few), (Some(','), 0, 1));
+        assert_eq!(found("email\na@x.io\nb,b@x.io\nc@x.io\n"), (None, 0, 1));
         let sparse = format!("id,Contacto\n{}1,a@x.io\n", "0,\n".repeat(500));
         assert_eq!(found(&sparse), (Some(','), 1, 1));
     }

@@ -167,17 +167,19 @@ pub(in crate::source) fn by_known_name(
     names: &[String],
     evidence: impl Fn(usize) -> Evidence,
 ) -> Vec<usize> {
-    let mut found: Vec<(bool, usize, usize)> = names
+    let mut found: Vec<(bool, usize, bool, usize)> = names
         .iter()
         .enumerate()
         .filter_map(|(index, name)| {
             let held = evidence(index);
             let partly = || is_partly_known(name, held).then_some(usize::MAX);
-            Some((held == Evidence::Otherwise, rank(name).or_else(partly)?, index))
+            let rank = rank(name).or_else(partly)?;
+            // Of several columns of one name, those that hold something come first.
+            Some((held == Evidence::Otherwise, rank, held == Evidence::Unknown, index))
         })
         .collect();
     found.sort_unstable();
-    found.into_iter().map(|(_, _, index)| index).collect()
+    found.into_iter().map(|(.., index)| index).collect()
 }
 
 /// The column that the user names: exactly, else by its number from 1, else with letter case,

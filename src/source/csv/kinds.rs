@@ -60,8 +60,6 @@ const MAGIC: &[Magic] = &[
     Magic(0, b"\x89PNG\r\n", "an image", "name the file that holds the emails"),
     Magic(0, b"\xff\xd8\xff", "an image", "name the file that holds the emails"),
     Magic(0, b"GIF8", "an image", "name the file that holds the emails"),
-    Magic(0, b"\xff\xfe\0\0", "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > emails.csv"),
-    Magic(0, b"\0\0\xfe\xff", "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > emails.csv"),
     Magic(0, b"version https://git-lfs", "a pointer of Git LFS", "git lfs pull"),
 ];
 
@@ -144,6 +142,10 @@ fn text_kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
     if begins("begin:vcalendar") {
         return Some(("a calendar", GREP));
     }
+    let is_mailbox = begins("from ") && memchr::memmem::find(text, b"\nFrom: ").is_some();
+    if is_mailbox || ["return-path: ", "received: ", "delivered-to: "].into_iter().any(begins) {
+        return Some(("a mailbox or message", GREP));
+    }
     if begins("dn: ") || begins("dn:: ") || begins("version: 1\ndn:") {
         return Some(("LDIF", "sed -n 's/^mail: //p' FILE > emails.csv"));
     }
@@ -158,6 +160,9 @@ fn text_kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
         return Some(("JSON", JSON));
     }
     let zeros = head.iter().filter(|&&byte| byte == 0).count();
+    if zeros * 10 > head.len() * 7 {
+        return Some(("UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > emails.csv"));
+    }
     // UTF-16 has been told from binary data before.
     (zeros > 0 && zeros * 10 > head.len() && sniff_utf16(head).is_none())
         .then_some(("binary data", "export the data as CSV"))
@@ -219,8 +224,10 @@ mod tests {
             (b"PK\x03\x04\0\0customers.csv", "a ZIP archive"),
             (b"%PDF-1.7", "a PDF"),
             (b"\x7fELF\x02\x01", "an executable"),
+            (b"e\0\0\0m\0\0\0a\0\0\0", "UTF-32 text"),
+            (b"From a@x.io Mon\nFrom: Ann <a@x.io>\n\nHi\n", "a mailbox or message"),
             (b"dn: cn=Ann\nmail: a@x.io", "LDIF"),
-            (b"a\0\0\0\0b\0\0\0\0\0\0c\0", "binary data"),
+            (b"\x01\x02\0\0\x03\xffab\0\x04", "binary data"),
         ] {
             assert_eq!(kind(head), Some(what), "{:?}", String::from_utf8_lossy(head));
         }

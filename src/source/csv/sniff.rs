@@ -184,22 +184,22 @@ fn find_column(rows: &[Row], wishes: Wishes<'_>) -> Result<Found, ColumnError> {
 /// The column by its name, or by what it holds.
 fn sniff_column(rows: &[Row]) -> Option<Found> {
     let by_content = by_content(rows);
-    let mut fallback = None;
-    for (at, row) in rows.iter().take(HEADER_ROWS).enumerate() {
-        if row.holds_address() || row.is_comment() {
+    let (mut best, mut fallback): (Option<(usize, Found)>, _) = (None, None);
+    for at in 0..rows.len().min(HEADER_ROWS) {
+        let Some(found) = named_below(rows, at, &by_content) else { continue };
+        let (below, index) = (&rows[at + 1..], found.choice.index);
+        if evidence(below, index) == Evidence::Otherwise {
+            fallback = fallback.or(Some(found));
             continue;
         }
-        let below = &rows[at + 1..];
-        let mut named = column::by_known_name(&row.cells, |index| evidence(below, index));
-        // An address above its own header would be lost with it.
-        named.retain(|&index| !rows[..at].iter().any(|above| is_address(above.cell(index))));
-        let Some(&index) = named.first() else { continue };
-        add_missing(&mut named, by_content.iter().copied());
-        let found = Choice::first_of(&named).map(|choice| Found::below(at, choice));
-        if evidence(below, index) != Evidence::Otherwise {
-            return found;
+        // A summary above the table can have a header of its own.
+        let count = addresses(below, index);
+        if best.as_ref().is_none_or(|(most, _)| count > *most) {
+            best = Some((count, found));
         }
-        fallback = fallback.or(found);
+    }
+    if let Some((_, found)) = best {
+        return Some(found);
     }
     if let Some(choice) = Choice::first_of(&by_content) {
         let first = first_address(rows, choice.index);
@@ -218,6 +218,22 @@ fn sniff_column(rows: &[Row]) -> Option<Found> {
         return Some(above_all(rows));
     }
     fallback
+}
+
+/// The column of emails by the names in this row, if it can be the header.
+fn named_below(rows: &[Row], at: usize, by_content: &[usize]) -> Option<Found> {
+    let row = &rows[at];
+    if row.holds_address() || row.is_comment() {
+        return None;
+    }
+    let mut named = column::by_known_name(&row.cells, |index| evidence(&rows[at + 1..], index));
+    // An address above its own header would be lost with it.
+    named.retain(|&index| !rows[..at].iter().any(|above| is_address(above.cell(index))));
+    if named.is_empty() {
+        return None;
+    }
+    add_missing(&mut named, by_content.iter().copied());
+    Choice::first_of(&named).map(|choice| Found::below(at, choice))
 }
 
 fn add_missing(columns: &mut Vec<usize>, more: impl Iterator<Item = usize>) {
@@ -396,6 +412,11 @@ mod tests {
             ("#,email\n1,a@x.io\n", (Some(','), 1, 1), None),
             ("#email\na@x.io\n", (None, 0, 1), Some(1..=1)),
             ("\n\nemail\na@x.io\n", (None, 0, 1), None),
+            (
+                "Topic,Host Email\nWeekly,h@x.io\n\nUser Email,In\na@x.io,1\nb@x.io,2\n",
+                (Some(','), 0, 3),
+                Some(1..=3),
+            ),
         ] {
             let layout = sniff(text, Wishes::default()).unwrap();
             assert_eq!((layout.delimiter, column_of(&layout), layout.skip), expected, "{text:?}");
@@ -417,6 +438,7 @@ mod tests {
     fn content_tells_more_than_a_name() {
         assert_eq!(found("User,E-mail\na@x.io,yes\nb@x.io,no\n"), (Some(','), 0, 1));
         assert_eq!(found("Emails,Who\n2,a@x.io\n3,b@x.io\n"), (Some(','), 1, 1));
+        assert_eq!(found("email,email\n,a@x.io\n"), (Some(','), 1, 1));
         let few = "email,cc\na@x.io,b@x.io\nb@x.io,\nn/a,\nn/a,\n";
         assert_eq!(found(few), (Some(','), 0, 1));
         assert_eq!(found("email\na@x.io\nb,b@x.io\nc@x.io\n"), (None, 0, 1));

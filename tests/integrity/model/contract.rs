@@ -54,6 +54,8 @@ pub(crate) struct Run {
     /// no longer resolve to it.
     pub(crate) known: BTreeSet<usize>,
     pub(crate) lost: BTreeSet<usize>,
+    /// The customers that this run brought.
+    pub(crate) created: BTreeSet<String>,
     /// The customer to whom each email resolved in this run.
     pub(crate) found: BTreeMap<usize, String>,
     /// What was known of each settled email before.
@@ -100,6 +102,7 @@ impl Contract {
 
     /// An email gets its outcome.
     fn settle(&mut self, run: i64, email: usize, answer: &Answer) {
+        let known: BTreeSet<String> = self.customers.keys().cloned().collect();
         let (outcome, customer) = match answer {
             Answer::Customer(body) => ("found", Some(self.answer(body))),
             Answer::Older(id) => ("found", Some(id.clone())),
@@ -116,6 +119,9 @@ impl Contract {
         run.settled.insert(email, outcome);
         if let Some(customer) = &customer {
             run.found.insert(email, customer.clone());
+            if !known.contains(customer) {
+                run.created.insert(customer.clone());
+            }
         }
         lookup.outcome = Some(outcome);
         if matches!(outcome, "found" | "not_found") {

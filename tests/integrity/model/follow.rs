@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::compare::{Checked, compare, compare_lookups, ensure};
-use super::contract::{Contract, Customer};
+use super::contract::{Contract, Customer, Run};
 use super::history::{End, Sync, Work, emails, list};
 use super::observed::{Observed, ObservedRun};
 use super::play::Player;
@@ -169,12 +169,16 @@ impl Player {
         contract.runs[&id].is_suspicious()
     }
 
+    fn run_mut(&mut self, id: i64) -> &mut Run {
+        self.contract.runs.get_mut(&id).expect("a run")
+    }
+
     /// Lets the contract end a run, if it has ended.
     fn end(&mut self, id: i64, run: &ObservedRun) {
         if run.is_ended {
             self.contract.mark_missing(&BTreeSet::new());
         }
-        self.contract.runs.get_mut(&id).expect("a run").is_killed = !run.is_ended;
+        self.run_mut(id).is_killed = !run.is_ended;
     }
 
     fn check_run(&self, id: i64, sync: &Sync, run: &ObservedRun, outcome: Outcome) -> Checked {
@@ -239,9 +243,9 @@ impl Player {
             };
             ensure!(is_right, "{customer} is undone, but {stored:?}");
         }
-        let stranger = observed.customers.keys().find(|id| {
-            id.starts_with("stranger") && !resolved.contains(*id) && touched.contains(*id)
-        });
+        let mut strangers = std::mem::take(&mut self.run_mut(id).created);
+        strangers.retain(|customer| !resolved.contains(customer));
+        let stranger = strangers.iter().find(|id| observed.customers.contains_key(*id));
         ensure!(stranger.is_none(), "{stranger:?} stays");
         let untouched = |customers: &BTreeMap<String, Customer>| {
             let mut customers = customers.clone();

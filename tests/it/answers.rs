@@ -22,7 +22,7 @@ fn answering(reply: impl Fn(&Request<'_>) -> Reply + Send + Sync + 'static) -> (
 }
 
 #[test]
-fn a_rejected_email_is_listed_with_the_words_of_the_api() {
+fn a_rejected_email_is_listed_with_the_reason_of_the_api() {
     let (dir, api) = answering(|_| Reply::error(400, "Email is required"));
     dir.sync(api.url()).run().exits(3).stdout_has("Run 1: partial").stdout_has("--retry-failed");
     dir.has_rows(LOOKUPS, ["bad@x.io|rejected|400|1", "good@x.io|found|200|1"]);
@@ -31,7 +31,7 @@ fn a_rejected_email_is_listed_with_the_words_of_the_api() {
 }
 
 #[test]
-fn what_may_pass_is_tried_again_until_it_does() {
+fn a_transient_failure_is_retried_until_it_is_over() {
     for (status, body) in
         [(500, "{}"), (502, "<html>"), (503, ""), (408, ""), (425, ""), (404, "x"), (200, "{")]
     {
@@ -46,7 +46,7 @@ fn what_may_pass_is_tried_again_until_it_does() {
 }
 
 #[test]
-fn connections_that_break_are_tried_again() {
+fn a_broken_connection_is_retried() {
     for delivery in [Delivery::Reset, Delivery::ResetMidway, Delivery::Truncated] {
         let (dir, api) = answering(move |request| {
             let reply = Reply::json(200, customer("c1", "bad@x.io").to_string());
@@ -58,7 +58,7 @@ fn connections_that_break_are_tried_again() {
 }
 
 #[test]
-fn out_of_attempts_an_email_is_failed_and_what_is_known_stays() {
+fn an_email_out_of_attempts_is_failed_and_keeps_its_data() {
     let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["bad@x.io", "good@x.io"]);
     dir.emails(["bad@x.io", "good@x.io"]);
@@ -81,7 +81,7 @@ fn out_of_attempts_an_email_is_failed_and_what_is_known_stays() {
 }
 
 #[test]
-fn what_does_not_pass_is_asked_once() {
+fn a_permanent_failure_is_not_retried() {
     for (status, body, code) in [
         (200, r#"{"name":"no id"}"#, "broken_customer"),
         (200, r#"{"id":""}"#, "broken_customer"),
@@ -134,7 +134,7 @@ fn a_server_that_never_answers_costs_the_time_allowed() {
 }
 
 #[test]
-fn a_body_that_drips_is_within_the_same_time() {
+fn a_body_that_drips_is_under_the_same_timeout() {
     let (dir, api) = answering(|_| {
         let drip = Delivery::Slowly { pieces: 50, pause: Duration::from_millis(100) };
         Reply::json(200, customer("c1", "bad@x.io").to_string()).deliver(drip)
@@ -146,7 +146,7 @@ fn a_body_that_drips_is_within_the_same_time() {
 }
 
 #[test]
-fn nobody_listening_is_a_failure_of_each_email() {
+fn a_refused_connection_fails_each_email() {
     let dir = TestDir::new();
     dir.emails(["a@x.io"]);
     let port = crate::support::server::free_port();
@@ -159,7 +159,7 @@ fn nobody_listening_is_a_failure_of_each_email() {
 }
 
 #[test]
-fn too_many_failures_stop_the_run_and_those_that_may_pass_are_pending_again() {
+fn too_many_failures_stop_the_run_and_reset_transient_ones_to_pending() {
     let api = Api::with_rule(|request| {
         let n: u32 = request.email?.get(1..5)?.parse().ok()?;
         match n % 10 {
@@ -184,7 +184,7 @@ fn too_many_failures_stop_the_run_and_those_that_may_pass_are_pending_again() {
 }
 
 #[test]
-fn an_outage_that_does_not_end_stops_the_run_and_fails_nobody() {
+fn an_outage_that_does_not_end_stops_the_run_and_fails_no_email() {
     let api = Api::with_rule(|request| (request.number > 20).then(|| Reply::error(500, "Oops")));
     let dir = TestDir::new();
     dir.emails(emails(400));
@@ -206,7 +206,7 @@ fn an_outage_that_does_not_end_stops_the_run_and_fails_nobody() {
 }
 
 #[test]
-fn an_outage_that_ends_costs_nobody_an_answer() {
+fn an_outage_that_ends_costs_no_email_its_answer() {
     let begun = OnceLock::new();
     let api = Api::with_rule(move |request| {
         let begun = *begun.get_or_init(|| request.at);

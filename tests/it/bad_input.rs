@@ -93,7 +93,7 @@ fn an_api_that_would_see_the_key_in_the_open() {
 }
 
 #[test]
-fn no_key_no_run() {
+fn without_a_key_there_is_no_run() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["a@x.io"]);
     let sync = || dir.sync(api.url()).without_key();
@@ -107,7 +107,7 @@ fn no_key_no_run() {
 }
 
 #[test]
-fn a_store_that_is_none() {
+fn a_file_that_is_not_a_store_is_refused() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["a@x.io"]);
     dir.write("text.db", "x".repeat(5000));
@@ -123,6 +123,7 @@ fn a_store_that_is_none() {
         }
         assert_eq!(std::fs::read(dir.path(store)).unwrap(), before, "{store}");
     }
+    assert_eq!(dir.files(), ["list.csv", "other.db", "text.db"]);
     dir.sync(api.url()).args(["--store", "."]).run().exits(1).stderr_has("directory");
     dir.sync(api.url()).args(["--store", "no/s.db"]).run().exits(1).stderr_has("no/s.db");
     assert_eq!(api.request_count(), 0);

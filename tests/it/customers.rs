@@ -28,7 +28,7 @@ fn answered(dir: &TestDir, api: &Api, json: &str) {
 }
 
 #[test]
-fn a_new_customer_is_one_row_of_news() {
+fn a_new_customer_is_one_row_in_the_feed() {
     let (dir, _api) = serving(&one(json!({"phone": "1", "devices": ["d1", "d2"]})));
     dir.has_rows(NEWS, [r#"c1|created|NULL|NULL|{"devices":["d1","d2"],"orders":["ord_c1"]}"#]);
     assert_eq!(dir.changes(), "created 1");
@@ -40,7 +40,7 @@ fn a_new_customer_is_one_row_of_news() {
 }
 
 #[test]
-fn an_unchanged_customer_makes_no_news() {
+fn an_unchanged_customer_writes_no_change() {
     let fields = json!({"phone": "1", "devices": ["d1", "d2"], "metadata": {"a": 1, "b": [2]}});
     let (dir, api) = serving(&one(fields));
     let again =
@@ -55,7 +55,7 @@ fn an_unchanged_customer_makes_no_news() {
 }
 
 #[test]
-fn each_field_that_changed_is_told_with_old_and_new() {
+fn each_changed_field_is_recorded_with_its_old_and_new_value() {
     let (dir, api) = serving(&one(json!({"phone": "1", "metadata": {"k": 1}})));
     let news = json!({"name": "M", "address": "Street", "metadata": {"k": 2},
         "createdAt": "2025-10-01T14:00:00+02:00"});
@@ -74,7 +74,7 @@ fn each_field_that_changed_is_told_with_old_and_new() {
 }
 
 #[test]
-fn a_field_left_out_says_nothing_but_phone_and_address_are_gone() {
+fn an_absent_field_keeps_its_value_except_phone_and_address() {
     let (dir, api) = serving(&one(json!({"phone": "1", "address": "S", "metadata": {"k": 1}})));
     answered(&dir, &api, r#"{"id":"c1"}"#);
     dir.has_rows(NEWS, ["c1|updated|phone|1|NULL", "c1|updated|address|S|NULL"]);
@@ -108,7 +108,7 @@ fn metadata_and_unknown_fields_keep_their_exact_text() {
 }
 
 #[test]
-fn news_of_unknown_fields_alone_does_not_count_as_a_change() {
+fn a_change_of_unknown_fields_only_is_not_a_change() {
     let (dir, api) = serving(r#"{"id":"c1","updatedAt":"x"}"#);
     answered(&dir, &api, r#"{"id":"c1","updatedAt":"y"}"#);
     dir.has_rows(NEWS, []);
@@ -119,7 +119,7 @@ fn news_of_unknown_fields_alone_does_not_count_as_a_change() {
 }
 
 #[test]
-fn a_time_of_creation_that_is_none_is_kept_as_sent() {
+fn a_creation_time_that_does_not_parse_is_kept_as_sent() {
     let (dir, api) = serving(&one(json!({"createdAt": "2025-10-01T14:00:00.5+02:00"})));
     dir.has_rows("SELECT created_at FROM customers", ["2025-10-01T12:00:00.500Z"]);
     answered(&dir, &api, &one(json!({"createdAt": "last spring"})));
@@ -127,7 +127,7 @@ fn a_time_of_creation_that_is_none_is_kept_as_sent() {
 }
 
 #[test]
-fn several_emails_lead_to_one_customer() {
+fn several_emails_resolve_to_one_customer() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["a@x.io", "alias@x.io"]);
     api.has("a@x.io", customer("c1", "a@x.io")).has("alias@x.io", customer("c1", "a@x.io"));
@@ -146,7 +146,7 @@ fn several_emails_lead_to_one_customer() {
 }
 
 #[test]
-fn an_email_comes_to_lead_to_another_customer() {
+fn an_email_can_resolve_to_another_customer_later() {
     let (dir, api) = serving(&one(json!({})));
     dir.emails(["a@x.io", "new@x.io", "b@x.io", "c@x.io", "d@x.io"]);
     api.has_all(["b@x.io", "c@x.io", "d@x.io"]);
@@ -165,7 +165,7 @@ fn an_email_comes_to_lead_to_another_customer() {
 }
 
 #[test]
-fn a_customer_to_whom_no_email_leads_is_missing_until_it_returns() {
+fn a_customer_that_no_email_resolves_to_is_missing_until_it_returns() {
     let (dir, api) = (TestDir::new(), Api::new());
     let all = ["a@x.io", "b@x.io", "c@x.io", "d@x.io"];
     api.has_all(all);

@@ -66,7 +66,7 @@ fn take_store(dir: &TestDir, disk: Disk) {
 }
 
 #[test]
-fn a_file_that_may_not_grow_is_an_error_and_no_signal() {
+fn a_file_size_limit_is_an_error_not_a_signal() {
     let sandbox = start_sandbox(Duration::ZERO);
     let limited = |sync: TestCommand<'_>, kib: u64| {
         let ended = sync.after(&format!("ulimit -f {}", kib * 2)).run();
@@ -85,7 +85,7 @@ fn a_file_that_may_not_grow_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_room_lets_it_go_on() {
+fn a_full_disk_is_reported_and_the_run_resumes_once_there_is_room() {
     let sandbox = start_sandbox(Duration::ZERO);
     let store = ["--store", "disk/s.db"];
     let is_full = |sync: TestCommand<'_>| {
@@ -111,7 +111,7 @@ fn a_full_disk_is_said_and_room_lets_it_go_on() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_said_and_reports_are_still_read() {
+fn a_read_only_folder_is_reported_and_reports_can_still_be_read() {
     let sandbox = start_sandbox(Duration::ZERO);
     let dir = dir();
     let Some(disk) = Disk::new(&dir, 64 * 1024) else { return };

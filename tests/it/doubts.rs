@@ -29,7 +29,7 @@ fn kill_midway(dir: &TestDir, mut run: Running<'_>, nth: i64) {
 }
 
 #[test]
-fn a_run_with_a_wrong_key_that_died_does_no_harm_either() {
+fn a_killed_run_with_a_wrong_key_does_no_harm() {
     let (dir, api) = serving(60);
     let before = dir.content();
     let nobody = Api::new();
@@ -67,7 +67,7 @@ fn a_customer_lost_by_a_run_that_died_is_missing_whatever_runs_come_between() {
 }
 
 #[test]
-fn it_is_missing_too_when_another_run_is_resumed_in_between() {
+fn a_lost_customer_is_missing_even_if_another_run_is_resumed_in_between() {
     let (dir, api) = serving(60);
     dir.write("other.csv", "email\np0002@x.io\np0001@x.io\n");
     dir.alter(
@@ -93,7 +93,7 @@ fn a_customer_whose_only_email_moved_on_is_missing() {
 }
 
 #[test]
-fn of_two_answers_the_one_asked_for_later_holds() {
+fn of_two_answers_the_one_requested_later_wins() {
     let slow = std::time::Duration::from_millis(500);
     let old = with(customer("c1", "a@x.io"), serde_json::json!({"name": "old", "devices": []}));
     let api = Api::with_rule(move |request| {

@@ -117,7 +117,7 @@ fn a_customer_of_hostile_texts_is_stored_exactly() {
 }
 
 #[test]
-fn hostile_words_of_refusals_and_strangers_are_told_harmless() {
+fn hostile_error_texts_are_shown_harmless() {
     let (dir, api) = (
         TestDir::new(),
         Api::with_rule(|request| Some(Reply::error(400, HOSTILE[number(request)?]))),
@@ -151,7 +151,7 @@ fn check_csv(path: &Path, rejects: usize) {
 }
 
 #[test]
-fn hostile_rows_and_names_of_files_are_told_harmless() {
+fn hostile_rows_and_file_names_are_shown_harmless() {
     let (dir, api) = (TestDir::new(), Api::new());
     let mut list = b"\"e\x1b[31mmail\"\n".to_vec();
     for text in HOSTILE {
@@ -185,7 +185,7 @@ fn hostile_rows_and_names_of_files_are_told_harmless() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_or_kept_readable() {
+fn bytes_that_are_not_text_are_refused_or_kept_readable() {
     let dir = TestDir::new();
     let api = Api::with_rule(|request| match number(request)? {
         0 => Some(Reply::json(200, &b"{\"id\":\"c\xff\",\"name\":\"\xc0\xaf\"}"[..])),

@@ -33,7 +33,7 @@ fn answers(answers: impl IntoIterator<Item = Value>) -> TestDir {
 }
 
 #[test]
-fn a_device_that_comes_back_is_a_new_row() {
+fn a_device_that_returns_is_a_new_row() {
     let dir = answers([
         json!({"devices": ["d1", "d2"]}),
         json!({"devices": ["d2", "d3"]}),
@@ -62,7 +62,7 @@ fn orders_have_their_intervals_in_the_same_way() {
 }
 
 #[test]
-fn an_absent_list_leaves_what_is_stored_and_an_empty_one_closes_all() {
+fn an_absent_list_keeps_the_intervals_and_an_empty_one_closes_them() {
     let dir = answers([json!({"devices": ["d1", "d2"]}), json!({"devices": null})]);
     dir.has_rows(DEVICES, ["d1|NULL|1|NULL", "d2|NULL|1|NULL"]);
     dir.has_rows(NEWS, []);
@@ -72,14 +72,14 @@ fn an_absent_list_leaves_what_is_stored_and_an_empty_one_closes_all() {
 }
 
 #[test]
-fn a_device_was_last_not_there_in_the_last_answer_that_held_a_list() {
+fn assigned_after_is_the_last_answer_that_listed_devices() {
     let absent = json!({"devices": null});
     let dir = answers([json!({"devices": []}), absent, json!({"devices": ["d1"]})]);
     dir.has_rows(DEVICES, ["d1|1|3|NULL"]);
 }
 
 #[test]
-fn duplicates_in_a_list_are_one_and_their_order_means_nothing() {
+fn duplicates_and_order_in_a_list_mean_nothing() {
     let dir = answers([
         json!({"devices": ["d1", "d2", "d1"], "orders": ["o1", "o1"]}),
         json!({"devices": ["d2", "d1"], "orders": ["o1"]}),

@@ -4,13 +4,14 @@
 //! the process, its planning, its lookups, a commit or its end.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetron_sync::sandbox::{self, Sandbox, SandboxSettings};
 
-use crate::support::api::emails;
-use crate::support::clock::while_within;
+use crate::support::api::{self, Api, emails};
+use crate::support::clock::{wait_until, while_within};
 use crate::support::content::{Content, assert_same_rows};
 use crate::support::dir::TestDir;
 use crate::support::random::{count, rng};
@@ -18,8 +19,8 @@ use crate::support::random::{count, rng};
 /// Runs of each store at least: the first finds all customers new, later ones find them changed.
 const ROUNDS: u64 = 2;
 
-/// Stores that are worked on at the same time.
-const LANES: u64 = 3;
+/// Stores that are worked on at the same time: each mostly waits for its processes.
+const LANES: u64 = 5;
 
 /// Emails of a source, half of which are the addresses to which the others may move.
 const EMAILS: usize = 3000;
@@ -33,6 +34,12 @@ const CONCURRENCY: &str = "8";
 const SPAN: Duration = Duration::from_millis(400);
 
 const RUNS: &str = "SELECT count(*) FROM runs";
+/// Those of the newest run.
+const SETTLED_NOW: &str = "SELECT planned - pending FROM runs ORDER BY id DESC LIMIT 1";
+
+/// What the report says of a run whose process was killed.
+const DIED: &str = "the process was killed or crashed";
+
 const SETTLED: &str = "SELECT coalesce(sum(planned - pending), 0) FROM runs";
 
 /// Runs whose report counts other changes than the store holds.
@@ -236,11 +243,153 @@ fn stopped(stop: Stop, stops: u64) {
 }
 
 #[test]
-fn killed_at_any_instant_it_ends_as_if_it_had_not_been() {
+fn killed_at_any_instant_a_store_ends_like_one_never_killed() {
     stopped(Stop::Kill, count("KILLS", 200));
 }
 
 #[test]
-fn terminated_at_any_instant_it_ends_as_if_it_had_not_been() {
+fn terminated_at_any_instant_a_store_ends_like_one_never_stopped() {
     stopped(Stop::Term, count("KILLS", 200) / 4);
+}
+
+/// The moments of a run's progress at which it is killed.
+fn kill_and_resume(dir: &TestDir, url: &str, moments: &[i64]) -> usize {
+    let mut kills = 0;
+    for (nth, moment) in moments.iter().enumerate() {
+        let sync = if nth == 0 { dir.sync(url) } else { dir.sync_of(url, ["--resume"]) };
+        let mut run = sync.start();
+        let begun = dir.number(RUNS);
+        wait_until("the moment to kill", || {
+            let planned = nth > 0 || dir.number(RUNS) > begun;
+            !run.is_running() || (planned && dir.number(SETTLED_NOW) >= *moment)
+        });
+        kills += usize::from(run.kill());
+    }
+    kills
+}
+
+/// Killed right after commits at full speed, with more in flight than at random instants.
+#[test]
+fn killed_after_commits_a_run_ends_like_one_never_killed() {
+    const EMAILS: usize = 2000;
+    let write_source = |dir: &TestDir| {
+        let odd = ["no email", "p0003@x.io", "", "two@@x.io"].map(str::to_owned);
+        dir.emails(emails(EMAILS).into_iter().chain(odd));
+    };
+    let sandbox = api::start_sandbox(Duration::from_millis(15));
+    let (undisturbed, dir) = (TestDir::new(), TestDir::new());
+    write_source(&undisturbed);
+    write_source(&dir);
+    let mut chance = fastrand::Rng::with_seed(7);
+    for revision in [0, 9] {
+        sandbox.set_revision(revision);
+        undisturbed.sync(sandbox.url()).run().exits(0);
+        let mut moments: Vec<i64> = (0..5).map(|_| chance.i64(0..EMAILS as i64 - 300)).collect();
+        moments.sort_unstable();
+        let kills = kill_and_resume(&dir, &sandbox.url(), &moments);
+        assert!(kills >= 3, "killed {kills} times only");
+        dir.command(["runs"]).run().exits(0).stdout_has("stopped");
+        dir.command(["report"]).run().exits(0).stdout_has(DIED);
+        dir.sync_of(sandbox.url(), ["--resume"]).run().exits(0);
+    }
+    assert_same_rows(&dir.content(), &undisturbed.content());
+    dir.has_rows("PRAGMA integrity_check", ["ok"]);
+}
+
+/// What is committed late is looked up again: here at most what comes in within a second.
+#[test]
+fn little_is_looked_up_again_after_a_kill() {
+    const PER_SECOND: u64 = 100;
+    let (dir, api) = (TestDir::new(), Api::new());
+    api.has_all(emails(600));
+    dir.emails(emails(600));
+    let rate = format!("{PER_SECOND}/s");
+    for (nth, delay) in [250, 450, 650].into_iter().enumerate() {
+        let before = (api.request_count(), dir.number(SETTLED_NOW));
+        let sync =
+            if nth == 0 { dir.sync(api.url()) } else { dir.sync_of(api.url(), ["--resume"]) };
+        let mut run = sync.args(["--rate", &rate]).start();
+        wait_until("something is committed", || dir.number(SETTLED_NOW) > before.1);
+        while_within(Duration::from_millis(delay), || run.is_running());
+        assert!(run.kill(), "it was killed midway");
+        let settled = dir.number(SETTLED_NOW) - before.1;
+        let again = api.request_count() - before.0 - settled.unsigned_abs();
+        assert!(again <= PER_SECOND, "{again} requests were made for nothing");
+    }
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    assert_eq!(dir.counts(), "rows 600, planned 600, found 600");
+}
+
+#[test]
+fn a_killed_planner_leaves_the_previous_state() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(emails(4));
+    dir.sync(api.url()).args(["--limit", "2"]).run().exits(4);
+    let before = (dir.customer_data(), dir.rows("SELECT * FROM runs"));
+    let mut run = dir.sync_of(api.url(), ["-"]).stdin_open().start();
+    let mut stdin = run.process.stdin.take().expect("standard input");
+    let rows: String = emails(20_000).iter().map(|email| format!("{email}\n")).collect();
+    stdin.write_all(b"email\n").and_then(|()| stdin.write_all(rows.as_bytes())).unwrap();
+    stdin.flush().unwrap();
+    assert!(run.kill(), "it waits for more rows");
+    assert_eq!((dir.customer_data(), dir.rows("SELECT * FROM runs")), before);
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    assert_eq!(dir.counts(), "rows 4, planned 4, not_found 4");
+    assert_eq!(api.request_count(), 4);
+}
+
+#[test]
+fn a_planner_killed_while_it_waits_for_a_pipe_leaves_no_lock() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    let made = std::process::Command::new("mkfifo").arg(dir.path("pipe.csv")).status();
+    assert!(made.expect("mkfifo").success());
+    let run = dir.sync_of(api.url(), ["pipe.csv"]).start();
+    let mut pipe = std::fs::File::options().write(true).open(dir.path("pipe.csv")).unwrap();
+    pipe.write_all(b"email\na@x.io\n").unwrap();
+    dir.emails(["a@x.io"]);
+    wait_until("the planner holds the store", || dir.number("SELECT count(*) FROM _store") == 1);
+    dir.sync(api.url()).run().exits(75);
+    assert!(run.kill());
+    dir.sync(api.url()).run().exits(0);
+    assert_eq!(dir.counts(), "rows 1, planned 1, not_found 1");
+}
+
+#[test]
+fn a_second_run_is_refused_until_the_first_has_ended() {
+    let sandbox = api::start_sandbox(Duration::from_millis(20));
+    let dir = TestDir::new();
+    dir.emails(emails(2000));
+    let first = dir.sync(sandbox.url()).start();
+    wait_until("the first run writes", || dir.number(SETTLED_NOW) > 0);
+    dir.sync(sandbox.url()).run().exits(75).stderr_has("Another run holds the store");
+    dir.sync_of(sandbox.url(), ["--resume"]).run().exits(75);
+    dir.sync(sandbox.url()).args(["--dry-run"]).run().exits(75);
+    dir.command(["runs"]).run().exits(0).stdout_has("running");
+    dir.command(["report"]).run().exits(0).stdout_has("Run 1: running").stdout_has("Progress: ");
+    assert!(first.kill());
+    dir.command(["runs"]).run().exits(0).stdout_has("stopped");
+    dir.sync_of(sandbox.url(), ["--resume", "--limit", "5"]).run().exits(4);
+}
+
+/// The last instant at which a process can die is between its last answers and its end.
+#[test]
+fn a_run_killed_before_its_end_is_ended_by_resume() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    let all = emails(10);
+    api.has_all(&all);
+    dir.emails(&all);
+    dir.sync(api.url()).run().exits(0);
+    api.remove_email("p0003@x.io");
+    let at_the_end = "CREATE TRIGGER no_end BEFORE DELETE ON _plan_items
+         BEGIN SELECT RAISE(ABORT, 'cut off'); END";
+    dir.alter(at_the_end);
+    dir.sync(api.url()).run().exits(1).stderr_has("cut off");
+    dir.alter("DROP TRIGGER no_end");
+    dir.has_rows("SELECT pending FROM runs WHERE id = 2", ["0"]);
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    dir.has_rows("SELECT customer_id FROM changes WHERE kind = 'missing'", ["cust_p0003@x.io"]);
+    dir.has_rows("SELECT status FROM runs", ["complete", "complete"]);
+    dir.has_rows("SELECT count(*) FROM _plan_items", ["0"]);
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0).stdout_has("Nothing to resume");
+    assert_eq!(api.request_count(), 20);
 }

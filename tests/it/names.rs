@@ -92,7 +92,7 @@ fn all_times_have_the_public_form() {
 }
 
 #[test]
-fn a_store_is_private_when_made_and_a_later_chmod_is_kept() {
+fn a_new_store_is_private_and_a_later_chmod_is_kept() {
     let (dir, api) = synced();
     let mode = |name: &str| dir.path(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("s.db"), mode("s.db-wal"), mode("s.db-shm")), (0o600, 0o600, 0o600));
@@ -113,7 +113,7 @@ fn a_store_is_the_file_of_that_name_whatever_the_name() {
 }
 
 #[test]
-fn the_log_is_given_back_at_the_end_and_readers_find_its_files() {
+fn the_wal_is_truncated_at_the_end_and_kept_for_readers() {
     let (dir, _api) = synced();
     assert_eq!(dir.path("s.db-wal").metadata().unwrap().len(), 0);
     assert!(dir.path("s.db-shm").exists());
@@ -125,16 +125,16 @@ fn a_newer_store_is_refused_untouched() {
     let (dir, api) = synced();
     dir.alter("PRAGMA user_version = 99; UPDATE _store SET program_version = '9.9.9'");
     dir.alter("PRAGMA wal_checkpoint(TRUNCATE)");
-    let before = std::fs::read(dir.path("s.db")).unwrap();
+    let before = dir.store_bytes();
     dir.sync(api.url()).run().exits(1).stderr_has("telemetron-sync 9.9.9");
     dir.command(["report"]).run().exits(1).stderr_has("telemetron-sync 9.9.9");
     dir.command(["runs"]).run().exits(1).stderr_has("telemetron-sync 9.9.9");
-    assert_eq!(std::fs::read(dir.path("s.db")).unwrap(), before);
+    assert!(dir.store_bytes() == before, "a byte of the store has changed");
     assert_eq!(api.request_count(), 2);
 }
 
 #[test]
-fn what_holds_now_stands_in_views_of_its_own() {
+fn current_rows_have_their_own_views() {
     let (dir, api) = synced();
     let changed = json!({"devices": ["d2"], "orders": []});
     api.has("a@x.io", with(customer("cust_a@x.io", "a@x.io"), changed));
@@ -155,7 +155,7 @@ fn what_holds_now_stands_in_views_of_its_own() {
 }
 
 #[test]
-fn a_reader_is_not_blocked_by_a_run_nor_a_run_by_a_reader() {
+fn readers_and_runs_do_not_block_each_other() {
     let (dir, api) = synced();
     let reader = dir.store();
     reader.execute_batch("BEGIN").unwrap();

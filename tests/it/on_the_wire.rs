@@ -72,7 +72,7 @@ fn a_redirect_is_never_followed_and_the_key_never_leaves() {
 }
 
 #[test]
-fn a_proxy_of_the_environment_is_not_asked_for_this_machine() {
+fn a_proxy_is_not_used_for_loopback() {
     let (proxy, sent) = listen("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["a@x.io"]);

@@ -17,7 +17,7 @@ fn most_within(api: &Api, stretch: Duration) -> usize {
 }
 
 #[test]
-fn no_more_than_the_ceiling_are_in_flight() {
+fn no_more_than_the_limit_are_in_flight() {
     let latency = Duration::from_millis(40);
     let api = Api::with_rule(move |_| Some(Reply::error(404, "Customer not found").after(latency)));
     let dir = TestDir::new();
@@ -67,7 +67,7 @@ fn an_email_that_waits_for_its_retry_holds_no_slot() {
 }
 
 #[test]
-fn a_pause_that_is_asked_for_holds_for_all() {
+fn retry_after_pauses_all_emails() {
     let paused = Arc::new(Mutex::new(false));
     let seen = Arc::clone(&paused);
     let api = Api::with_rule(move |_| {

@@ -7,7 +7,7 @@ use crate::support::dir::TestDir;
 const ONE: [&str; 2] = ["--concurrency", "1"];
 
 #[test]
-fn emails_are_asked_once_in_the_order_of_the_source() {
+fn each_email_is_looked_up_once_in_the_order_of_the_source() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["c@x.io", "A@x.io", "c@x.io", " a@X.IO", "b@x.io", "C@x.io\u{a0}"]);
     dir.sync(api.url()).args(ONE).run().exits(0);
@@ -16,7 +16,7 @@ fn emails_are_asked_once_in_the_order_of_the_source() {
 }
 
 #[test]
-fn new_emails_and_those_asked_longest_ago_take_turns() {
+fn new_emails_and_the_oldest_lookups_take_turns() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["old1@x.io", "old2@x.io"]);
     dir.sync(api.url()).args(ONE).run().exits(0);
@@ -62,7 +62,7 @@ fn a_limit_that_is_enough_ends_as_if_there_were_none() {
 }
 
 #[test]
-fn fresh_answers_are_not_asked_for_again_but_failures_are() {
+fn fresh_answers_are_skipped_and_failures_are_not() {
     use telemetron_sync::sandbox::Reply;
     let (dir, api) = (
         TestDir::new(),
@@ -86,7 +86,7 @@ fn fresh_answers_are_not_asked_for_again_but_failures_are() {
 }
 
 #[test]
-fn failures_alone_are_asked_again_on_demand() {
+fn retry_failed_looks_up_only_failures() {
     use telemetron_sync::sandbox::Reply;
     let (dir, api) = (
         TestDir::new(),
@@ -106,7 +106,7 @@ fn failures_alone_are_asked_again_on_demand() {
 }
 
 #[test]
-fn a_dry_run_asks_nothing_and_makes_no_store() {
+fn a_dry_run_sends_no_request_and_creates_no_store() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.write("list.csv", "email\na@x.io\nb@x.io\na@x.io\nno\n");
     let dry = || dir.sync(api.url()).without_key().args(["--dry-run"]);
@@ -118,9 +118,7 @@ fn a_dry_run_asks_nothing_and_makes_no_store() {
         .stdout_has("2 requests");
     dry().args(["--rate", "1/m"]).run().exits(0).stdout_has("2 min 0 s");
     dry().args(["--limit", "1"]).run().exits(0).stdout_has("at least 1 request; none sent");
-    let mut left: Vec<_> = std::fs::read_dir(dir.folder()).unwrap().flatten().collect();
-    left.retain(|file| file.file_name() != "list.csv");
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(dir.files(), ["list.csv"]);
     assert_eq!(api.request_count(), 0);
 }
 
@@ -129,17 +127,17 @@ fn a_dry_run_leaves_a_store_as_it_is() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(["a@x.io", "b@x.io"]);
     dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
-    let before = std::fs::read(dir.path("s.db")).unwrap();
+    let before = dir.store_bytes();
     dir.sync(api.url()).args(["--dry-run", "--max-age", "1h"]).run().exits(0).stdout_has("1 fresh");
     dir.sync_of(api.url(), ["--retry-failed", "--dry-run"]).run().exits(0);
-    assert_eq!(std::fs::read(dir.path("s.db")).unwrap(), before);
+    assert!(dir.store_bytes() == before, "a byte of the store has changed");
     assert_eq!(dir.number("SELECT count(*) FROM runs"), 1);
     assert_eq!(dir.counts(), "rows 2, planned 2, not_found 1, pending 1");
     assert_eq!(api.request_count(), 1);
 }
 
 #[test]
-fn a_new_plan_replaces_an_unfinished_one_of_the_same_source_alone() {
+fn a_new_plan_replaces_only_an_unfinished_one_of_the_same_source() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(emails(5));
     dir.write("backfill.csv", "email\nx1@x.io\nx2@x.io\n");

@@ -6,7 +6,7 @@ use crate::support::api::{Api, emails};
 use crate::support::dir::TestDir;
 
 #[test]
-fn a_quiet_run_that_goes_well_says_not_a_byte() {
+fn a_quiet_run_that_goes_well_prints_nothing() {
     let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["a@x.io"]);
     dir.write("list.csv", "email\na@x.io\nb@x.io\nno email\na@x.io\n");
@@ -20,7 +20,7 @@ fn a_quiet_run_that_goes_well_says_not_a_byte() {
 }
 
 #[test]
-fn a_quiet_run_with_trouble_says_it_in_a_few_lines() {
+fn a_quiet_run_with_problems_prints_a_few_lines() {
     let api = Api::with_rule(|request| {
         request.email?.starts_with("bad").then(|| Reply::error(400, "No"))
     });
@@ -40,7 +40,7 @@ fn a_quiet_run_with_trouble_says_it_in_a_few_lines() {
 }
 
 #[test]
-fn single_emails_are_named_only_when_asked_for() {
+fn single_emails_are_named_only_with_verbose() {
     let api = Api::with_rule(|request| {
         request.email?.starts_with("bad").then(|| Reply::error(400, "No"))
     });
@@ -57,7 +57,7 @@ fn single_emails_are_named_only_when_asked_for() {
 }
 
 #[test]
-fn text_from_outside_cannot_steer_a_terminal() {
+fn text_from_outside_cannot_control_a_terminal() {
     let api = Api::with_rule(|_| Some(Reply::error(400, "\u{1b}[31mred\r\n")));
     let dir = TestDir::new();
     dir.write("list\u{1b}[1m.csv", "email\n\"a\u{1b}b\"\na@x.io\n");

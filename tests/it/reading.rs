@@ -89,7 +89,7 @@ fn an_empty_file_or_one_without_an_email_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_header_alone_is_a_run_of_nothing_with_a_warning() {
+fn a_file_with_only_a_header_is_an_empty_run_with_a_warning() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.write("list.csv", "email\n");
     let ended = dir.sync(api.url()).run().exits(0);
@@ -99,7 +99,7 @@ fn a_header_alone_is_a_run_of_nothing_with_a_warning() {
 }
 
 #[test]
-fn a_source_that_shrank_to_under_half_is_told() {
+fn a_source_that_shrank_to_under_half_is_warned_about() {
     let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["a@x.io", "d@x.io"]);
     dir.emails(["a@x.io", "b@x.io", "c@x.io", "d@x.io", "e@x.io"]);

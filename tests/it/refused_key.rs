@@ -43,7 +43,7 @@ fn a_key_that_is_revoked_midway_keeps_what_was_answered() {
 }
 
 #[test]
-fn a_refused_email_alone_is_failed_and_the_run_goes_on() {
+fn a_single_refused_email_is_failed_and_the_run_continues() {
     let api = Api::with_rule(|request| (request.email == Some("p0007@x.io")).then(refused));
     let dir = TestDir::new();
     dir.emails(emails(50));
@@ -57,7 +57,7 @@ fn a_refused_email_alone_is_failed_and_the_run_goes_on() {
 }
 
 #[test]
-fn the_only_email_that_is_refused_is_as_good_as_a_refused_key() {
+fn if_the_only_email_is_refused_the_key_is_refused() {
     let api = Api::with_rule(|_| Some(refused()));
     let dir = TestDir::new();
     dir.emails(["a@x.io"]);
@@ -66,7 +66,7 @@ fn the_only_email_that_is_refused_is_as_good_as_a_refused_key() {
 }
 
 #[test]
-fn a_key_changed_in_its_file_goes_on_without_a_stop() {
+fn a_key_changed_in_its_file_continues_without_a_stop() {
     let revoked = Arc::new(AtomicBool::new(false));
     let dir = TestDir::new();
     let (is_revoked, file) = (Arc::clone(&revoked), dir.path("key"));

@@ -75,7 +75,7 @@ fn rejects_are_those_of_the_newest_plan_of_each_source() {
 }
 
 #[test]
-fn what_is_pending_is_no_reject() {
+fn pending_emails_are_not_rejects() {
     let (dir, api) = (TestDir::new(), picky());
     dir.emails(["good@x.io", "bad1@x.io", "bad2@x.io"]);
     dir.sync(api.url()).args(["--limit", "1", "--rejects", "r.csv"]).run().exits(4);
@@ -85,7 +85,7 @@ fn what_is_pending_is_no_reject() {
 }
 
 #[test]
-fn a_file_of_rejects_is_for_its_owner_alone() {
+fn a_rejects_file_is_readable_only_by_its_owner() {
     use std::os::unix::fs::PermissionsExt as _;
     let (dir, api) = (TestDir::new(), picky());
     dir.emails(["bad1@x.io"]);

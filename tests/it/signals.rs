@@ -35,7 +35,7 @@ fn a_signal_ends_a_run_cleanly_and_a_resumed_one_finishes() {
 }
 
 #[test]
-fn answers_that_do_not_come_are_waited_for_five_seconds() {
+fn a_stop_waits_five_seconds_for_answers() {
     let api = Api::with_rule(|request| {
         (request.number > 10).then(|| Reply::error(500, "").deliver(Delivery::Never))
     });
@@ -51,11 +51,11 @@ fn answers_that_do_not_come_are_waited_for_five_seconds() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_stops_at_once() {
     let api = Api::with_rule(|_| Some(Reply::error(500, "").deliver(Delivery::Never)));
     let dir = TestDir::new();
     dir.emails(emails(5));
-    let run = dir.sync(api.url()).start();
+    let run = dir.sync(api.url()).args(["--fixed-concurrency"]).start();
     wait_until("requests hang", || api.request_count() == 5);
     run.signal("INT");
     wait_until("the signal is heard", || run.stderr().contains("SIGINT"));
@@ -125,7 +125,7 @@ fn a_deadline_ends_the_reading_of_a_source_that_never_ends() {
 }
 
 #[test]
-fn a_source_that_keeps_coming_is_left_at_once() {
+fn a_deadline_ends_the_reading_of_an_endless_source() {
     let (dir, api) = (TestDir::new(), Api::new());
     let mut run = dir.sync_of(api.url(), ["-", "--deadline", "500ms"]).stdin_open().start();
     let mut stdin = run.process.stdin.take().expect("standard input");

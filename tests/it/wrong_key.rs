@@ -36,7 +36,7 @@ fn answers_of_another_organization_stop_the_run_and_are_not_stored() {
 }
 
 #[test]
-fn a_stranger_after_many_404s_takes_them_back_too() {
+fn another_organization_after_many_404s_undoes_them() {
     // Few known emails, so that only the stranger tells that the key is wrong.
     let (dir, api) = (TestDir::new(), Api::new());
     let all = emails(10);
@@ -51,7 +51,7 @@ fn a_stranger_after_many_404s_takes_them_back_too() {
 }
 
 #[test]
-fn when_nobody_is_found_any_more_nothing_is_believed() {
+fn if_no_customer_is_found_any_more_nothing_changes() {
     let dir = serving(30);
     let before = dir.customer_data();
     let nobody = Api::new();
@@ -67,7 +67,7 @@ fn when_nobody_is_found_any_more_nothing_is_believed() {
 }
 
 #[test]
-fn the_key_is_judged_while_the_run_goes_on() {
+fn a_wrong_key_is_detected_during_the_run() {
     let dir = serving(300);
     let nobody = Api::new();
     let careful = ["--concurrency", "1", "--rate", "100/s"];
@@ -76,7 +76,7 @@ fn the_key_is_judged_while_the_run_goes_on() {
 }
 
 #[test]
-fn few_known_customers_are_judged_at_the_end() {
+fn few_known_customers_are_checked_at_the_end() {
     let dir = serving(5);
     let before = dir.customer_data();
     dir.sync(Api::new().url()).run().exits(5);
@@ -84,7 +84,7 @@ fn few_known_customers_are_judged_at_the_end() {
 }
 
 #[test]
-fn missing_customers_are_believed_when_a_person_says_so() {
+fn accept_missing_confirms_missing_customers() {
     let dir = serving(30);
     let nobody = Api::new();
     dir.sync(nobody.url()).run().exits(5);
@@ -96,7 +96,7 @@ fn missing_customers_are_believed_when_a_person_says_so() {
 }
 
 #[test]
-fn half_of_the_customers_may_go() {
+fn half_of_the_customers_may_disappear() {
     let dir = serving(40);
     let api = Api::new();
     api.has_all(emails(20));
@@ -105,7 +105,7 @@ fn half_of_the_customers_may_go() {
 }
 
 #[test]
-fn strangers_under_the_known_emails_are_no_customers_of_ours() {
+fn other_customers_under_the_known_emails_stop_the_run() {
     // A deployment that leaves organizationId out.
     let dir = serving(30);
     let before = dir.customer_data();
@@ -232,7 +232,7 @@ fn a_customer_deleted_meanwhile_is_no_trouble() {
 }
 
 #[test]
-fn the_organization_is_named_once_and_for_all() {
+fn a_store_belongs_to_one_organization() {
     let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["a@x.io"]);
     dir.emails(["a@x.io"]);

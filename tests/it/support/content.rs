@@ -59,12 +59,19 @@ fn sorted(dir: &TestDir, selects: &[&str]) -> Vec<String> {
     selects.iter().flat_map(rows).collect()
 }
 
-/// Asserts that two lists of rows are the same; tells of the first that are not.
+/// Asserts that two sorted lists of rows are the same, and shows the first that are not.
 #[track_caller]
-pub(crate) fn assert_same_rows(ours: &[String], whole: &[String]) {
-    let (us, them): (BTreeSet<_>, BTreeSet<_>) = (ours.iter().collect(), whole.iter().collect());
+pub(crate) fn assert_same_rows(ours: &[String], expected: &[String]) {
+    let (us, them): (BTreeSet<_>, BTreeSet<_>) = (ours.iter().collect(), expected.iter().collect());
     let more: Vec<_> = us.difference(&them).take(5).collect();
     let less: Vec<_> = them.difference(&us).take(5).collect();
-    assert!(more.is_empty() && less.is_empty(), "too much: {more:#?}\ntoo little: {less:#?}");
-    assert_eq!(ours.len(), whole.len(), "something stands there twice");
+    assert!(more.is_empty() && less.is_empty(), "too many: {more:#?}\nmissing: {less:#?}");
+    assert!(ours == expected, "a row occurs more often in one list than in the other");
+}
+
+#[test]
+#[should_panic = "more often"]
+fn a_row_that_occurs_twice_is_a_difference() {
+    let rows = |rows: [&str; 3]| rows.map(str::to_owned);
+    assert_same_rows(&rows(["a", "a", "b"]), &rows(["a", "b", "b"]));
 }

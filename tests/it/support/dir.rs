@@ -57,6 +57,16 @@ impl TestDir {
         fs::read_to_string(self.path(name)).expect(name)
     }
 
+    /// The names of all files and folders, sorted.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder()).expect("a folder");
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
+        let mut names: Vec<String> =
+            entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
     /// Writes `list.csv` with these emails under a header.
     pub(crate) fn emails<E: AsRef<str>>(&self, emails: impl IntoIterator<Item = E>) {
         let mut list = "email\n".to_owned();
@@ -110,12 +120,21 @@ impl TestDir {
         rows.expect(sql).map(|row| row.expect(sql)).collect()
     }
 
-    /// The one number that `sql` asks for; 0 as long as there is no such store.
+    /// The one number that `sql` selects; 0 as long as there is no store, or no table in it.
     pub(crate) fn number(&self, sql: &str) -> i64 {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let store = Connection::open_with_flags(self.path("s.db"), flags);
-        let number = store.and_then(|store| store.query_row(sql, [], |row| row.get(0)));
-        number.unwrap_or(0)
+        match store.and_then(|store| store.query_row(sql, [], |row| row.get(0))) {
+            Ok(number) => number,
+            Err(error) if is_not_ready(&error) => 0,
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+
+    /// Every byte of the store, with its log: that is where changes are before a checkpoint.
+    pub(crate) fn store_bytes(&self) -> [Vec<u8>; 2] {
+        let read = |name| fs::read(self.path(name)).unwrap_or_default();
+        [read("s.db"), read("s.db-wal")]
     }
 
     /// Asserts what `sql` finds in the store.
@@ -168,6 +187,21 @@ impl TestDir {
                  OR planned <> found + not_found + rejected + failed + pending";
         assert_eq!(self.number(broken), 0, "a run whose sums do not hold");
     }
+}
+
+/// Whether the store is only about to be made, or was damaged on purpose. A wrong column is a mistake
+/// in the test.
+fn is_not_ready(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase,
+    };
+    let code = error.sqlite_error_code();
+    error.to_string().contains("no such table")
+        || matches!(error, rusqlite::Error::QueryReturnedNoRows)
+        || matches!(
+            code,
+            Some(CannotOpen | DatabaseBusy | DatabaseCorrupt | DatabaseLocked | NotADatabase)
+        )
 }
 
 fn shown(cell: ValueRef<'_>) -> String {

@@ -1,10 +1,18 @@
 //! A throwaway MariaDB server.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use super::server::{
-    PASSWORD, PASSWORD_IN_URL, Server, binary, command, folder_of, free_port, wait_until,
+    PASSWORD, PASSWORD_IN_URL, Server, Shared, binary, command, folder_of, free_port, wait_until,
 };
+
+static SHARED: Shared = Shared::new();
+
+/// The server that all tests share, started with `sql` in it: they only read from it.
+pub(crate) fn shared(sql: &str) -> Option<Arc<Server>> {
+    SHARED.get(|| start(sql))
+}
 
 /// Starts one and runs `sql` in it; none where MariaDB is not installed. The user `reader` with
 /// [`PASSWORD`] may do everything in the database `crm`, and write files.

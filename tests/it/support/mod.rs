@@ -1,5 +1,6 @@
 //! What the tests need around them.
 
+pub(crate) mod alone;
 pub(crate) mod api;
 pub(crate) mod random;
 pub(crate) mod rust;

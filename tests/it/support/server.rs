@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -43,6 +44,26 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.crash();
+    }
+}
+
+/// A server that all tests running at the same time share; the last of them stops it.
+pub(crate) struct Shared(Mutex<Weak<Server>>);
+
+impl Shared {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+
+    /// The running server, or the one that `start` starts.
+    pub(crate) fn get(&self, start: impl FnOnce() -> Option<Server>) -> Option<Arc<Server>> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = running.upgrade() {
+            return Some(server);
+        }
+        let server = Arc::new(start()?);
+        *running = Arc::downgrade(&server);
+        Some(server)
     }
 }
 

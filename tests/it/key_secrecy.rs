@@ -1,6 +1,8 @@
-//! Whatever command is run and however it ends, the key stands nowhere but where it was put.
+//! The key appears nowhere but in the header that it is for, whatever is run and however it ends.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use telemetron_sync::sandbox::{
@@ -8,12 +10,119 @@ use telemetron_sync::sandbox::{
     SandboxSettings, When,
 };
 
-use crate::key_hygiene::{MARKED, leaks};
 use crate::support::api::{Api, emails};
 use crate::support::clock::wait_until;
 use crate::support::command::{Finished, TestCommand};
 use crate::support::dir::TestDir;
 use crate::support::server::free_port;
+
+const MARKED: &str = "MARKED-key-4711";
+
+/// Answers everything that can go wrong.
+fn troubled() -> Api {
+    Api::with_rule(|request| {
+        let n: u32 = request.email?.get(1..5)?.parse().ok()?;
+        match n % 9 {
+            0 => Some(Reply::error(400, "No")),
+            1 => Some(Reply::error(500, "Oops")),
+            2 => Some(Reply::json(302, "{}").header("location", "http://127.0.0.1:9/")),
+            3 => Some(Reply::error(500, "").deliver(Delivery::Reset)),
+            4 => Some(Reply::json(200, "{}")),
+            5 => Some(Reply::html(404, "lost")),
+            6 => Some(Reply::error(500, "").deliver(Delivery::Never)),
+            _ => None,
+        }
+    })
+}
+
+/// The files under `folder` that hold the key.
+fn leaks(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        if entry.path().is_dir() {
+            found.extend(leaks(&entry.path()));
+        } else if fs::read(entry.path())
+            .unwrap()
+            .windows(MARKED.len())
+            .any(|at| at == MARKED.as_bytes())
+        {
+            found.push(entry.path().display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_key_appears_in_no_output_and_no_file() {
+    let dir = TestDir::new();
+    dir.emails(emails(27));
+    for format in ["text", "json"] {
+        let api = troubled();
+        let sync = dir.sync(api.url()).env("TELEMETRON_API_KEY", MARKED);
+        let sync = sync.args(["-vv", "--max-attempts", "2", "--timeout", "300ms"]);
+        let sync = sync.args(["--report", "r.json", "--report", "r.md", "--rejects", "x.csv"]);
+        let run = sync.args(["--fail-above", "100%", "--log-format", format]).start();
+        let ended = run.wait().exits(3).never_shows(MARKED).stderr_has("p0001@x.io");
+        assert!(ended.stderr.len() > 1000, "something was told");
+        assert_eq!(api.requests()[0].key, MARKED);
+        assert_eq!(leaks(dir.folder()), [""; 0]);
+    }
+    let refused = Api::with_rule(|_| Some(Reply::error(401, "Bad key")));
+    let sync = dir.sync(refused.url()).env("TELEMETRON_API_KEY", MARKED);
+    sync.args(["-vv"]).run().exits(5).never_shows(MARKED);
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let sync = dir.sync(nobody).env("TELEMETRON_API_KEY", MARKED).args(["-vv"]);
+    sync.args(["--max-attempts", "1"]).run().never_shows(MARKED);
+    assert_eq!(leaks(dir.folder()), [""; 0]);
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_not_repeated() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    let broken = format!("{MARKED} two words");
+    let sync = || dir.sync(api.url());
+    sync().env("TELEMETRON_API_KEY", &broken).run().exits(1).never_shows(MARKED);
+    dir.write("key", &broken);
+    sync().args(["--api-key-file", "key"]).run().exits(1).never_shows(MARKED);
+    let url = format!("https://{MARKED}@127.0.0.1/");
+    dir.sync_of(url, ["list.csv"]).run().exits(2).never_shows(MARKED);
+}
+
+#[test]
+fn an_api_that_echoes_the_key_does_not_leak_it() {
+    let dir = TestDir::new();
+    let api =
+        Api::with_rule(|request| Some(Reply::error(400, &format!("bad key {}", request.key?))));
+    dir.emails(["a@x.io"]);
+    let sync = dir.sync(api.url()).env("TELEMETRON_API_KEY", MARKED).args(["-vv"]);
+    sync.args(["--rejects", "x.csv"]).run().exits(3).never_shows(MARKED);
+    assert_eq!(leaks(dir.folder()), [""; 0]);
+}
+
+#[test]
+fn a_key_file_may_end_with_a_newline_and_is_warned_about_if_others_can_read_it() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    dir.write("key", "from-file\r\n");
+    let sync = || dir.sync(api.url()).args(["--api-key-file", "key"]);
+    for (mode, warns) in [(0o600, false), (0o400, false), (0o644, true), (0o640, true)] {
+        fs::set_permissions(dir.path("key"), PermissionsExt::from_mode(mode)).unwrap();
+        let ended = sync().run().exits(0).never_shows("from-file");
+        assert_eq!(ended.stderr.contains("can be read by others"), warns, "{mode:o}");
+    }
+    assert!(api.requests().iter().all(|request| request.key == "from-file"));
+}
+
+#[test]
+fn a_systemd_credential_is_a_key_too() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    dir.write("telemetron-api-key", "credential\n");
+    let folder = dir.folder().to_str().unwrap();
+    dir.sync(api.url()).without_key().env("CREDENTIALS_DIRECTORY", folder).run().exits(0);
+    assert_eq!(api.requests()[0].key, "credential");
+}
 
 const LOUD: [&str; 6] = ["-vv", "--max-attempts", "2", "--timeout", "300ms", "--fail-above=100%"];
 
@@ -33,7 +142,7 @@ fn clean(dir: &TestDir, sync: TestCommand<'_>) -> Finished {
 }
 
 #[test]
-fn no_mode_of_any_command_shows_it() {
+fn no_command_shows_the_key() {
     let (dir, sandbox) = (TestDir::new(), start_sandbox(SandboxSettings::default()));
     let url = sandbox.url();
     dir.emails(emails(40).into_iter().chain(["no email".to_owned()]));
@@ -63,7 +172,7 @@ fn no_mode_of_any_command_shows_it() {
 }
 
 #[test]
-fn no_failure_shows_it() {
+fn no_failure_shows_the_key() {
     let dir = TestDir::new();
     dir.emails(emails(60));
     let statuses = [400, 403, 429, 500, 503, 302, 307, 404].map(Fault::Status);
@@ -87,7 +196,7 @@ fn no_failure_shows_it() {
 }
 
 #[test]
-fn an_api_that_repeats_it_in_every_place_leaks_it_into_nothing() {
+fn an_api_that_echoes_the_key_everywhere_does_not_leak_it() {
     let dir = TestDir::new();
     dir.emails(emails(40));
     let api = Api::with_rule(|request| {
@@ -112,7 +221,7 @@ fn an_api_that_repeats_it_in_every_place_leaks_it_into_nothing() {
 }
 
 #[test]
-fn a_running_process_shows_it_to_nobody() {
+fn a_running_process_does_not_show_the_key() {
     let dir = TestDir::new();
     dir.emails(emails(5));
     let folder = tempfile::tempdir().expect("a folder");
@@ -141,7 +250,7 @@ fn a_running_process_shows_it_to_nobody() {
 }
 
 #[test]
-fn the_sandbox_does_not_tell_what_key_it_was_sent() {
+fn the_sandbox_does_not_print_the_key_it_was_sent() {
     let (dir, port) = (TestDir::new(), free_port());
     dir.emails(emails(3));
     let listen = format!("127.0.0.1:{port}");

@@ -301,10 +301,10 @@ fn killed_after_commits_a_run_ends_like_one_never_killed() {
 fn little_is_looked_up_again_after_a_kill() {
     const PER_SECOND: u64 = 100;
     let (dir, api) = (TestDir::new(), Api::new());
-    api.has_all(emails(600));
-    dir.emails(emails(600));
+    api.has_all(emails(900));
+    dir.emails(emails(900));
     let rate = format!("{PER_SECOND}/s");
-    for (nth, delay) in [250, 450, 650].into_iter().enumerate() {
+    for (nth, delay) in [1150, 1250, 1400].into_iter().enumerate() {
         let before = (api.request_count(), dir.number(SETTLED_NOW));
         let sync =
             if nth == 0 { dir.sync(api.url()) } else { dir.sync_of(api.url(), ["--resume"]) };
@@ -317,7 +317,7 @@ fn little_is_looked_up_again_after_a_kill() {
         assert!(again <= PER_SECOND, "{again} requests were made for nothing");
     }
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
-    assert_eq!(dir.counts(), "rows 600, planned 600, found 600");
+    assert_eq!(dir.counts(), "rows 900, planned 900, found 900");
 }
 
 #[test]

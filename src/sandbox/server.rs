@@ -4,6 +4,7 @@
 //! API it knows only where the email is in a body.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use hyper::service::service_fn;
 use hyper::{Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::time::Instant;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
@@ -37,6 +39,12 @@ const MAX_REQUEST_BODY: usize = 64 * 1024;
 
 /// The wait after a connection could not be accepted, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a client may still send when its connection is being closed, …
+const MOST_LINGER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// … and for how long.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A running server. It stops when dropped.
 pub(super) struct Server {
@@ -170,10 +178,12 @@ impl ServerState {
         let stream = Wire { stream, reset: Arc::clone(&reset) };
         let service = service_fn(move |request| {
             let (state, reset) = (Arc::clone(&self), Arc::clone(&reset));
-            async move { state.handle(request, &reset).await }
+            Box::pin(async move { state.handle(request, &reset).await })
         });
+        let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         // It ends with an error when the client leaves, or when a reply says that it breaks.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+        linger(connection.into_parts().io.into_inner()).await;
     }
 
     async fn handle(
@@ -245,6 +255,16 @@ impl ServerState {
             }
         }
     }
+}
+
+/// Ends a connection, but only after what the client is still sending: a socket that is closed with
+/// bytes unread is reset, and the client may lose the answer that tells it why.
+async fn linger(mut wire: Wire) {
+    if wire.reset.load(Ordering::Relaxed) || wire.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = wire.take(MOST_LINGER_BYTES);
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// The body of a request, or None if it is too large.

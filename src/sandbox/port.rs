@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the kernel holds until they are accepted: more than any client opens at once.
+/// Connections that the kernel queues until they are accepted: more than any client opens at once.
 const BACKLOG: u32 = 1024;
 
-/// A port that another connection has taken is tried for so often, some half a minute long, …
+/// How often binding is tried while a connection holds the port: half a minute.
 const MOST_TRIES: u32 = 3000;
 
-/// … at this distance.
+/// The wait between two tries.
 const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
-/// An address that stays ours, open or closed.
+/// An address that stays reserved, open or closed.
 pub(super) struct Port {
     pub(super) address: SocketAddr,
     pub(super) listener: TcpListener,
@@ -33,8 +33,8 @@ impl Port {
         })
     }
 
-    /// Refuses connections from now on. A connection that somebody opens at this moment may take
-    /// the port; it is waited for.
+    /// Refuses connections from now on. If another connection takes the port at
+    /// this moment, it waits for it.
     pub(super) async fn close(self) -> io::Result<ClosedPort> {
         drop(self.listener);
         let mut tries = 0;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::reply::{Reply, Request};
 
-/// The path under which the vendor's API stands.
+/// The path of the vendor's base URL.
 pub(super) const BASE_PATH: &str = "/api/ext-v1";
 
 const ROUTE: &str = "/customer/queryCustomer";

@@ -37,7 +37,7 @@ use super::{hash, rules};
 /// The largest request body that is read, in bytes. A lookup's has under 300.
 const MAX_REQUEST_BODY: usize = 64 * 1024;
 
-/// The wait after a connection could not be accepted, most likely for want of file descriptors.
+/// The wait after a connection could not be accepted, usually because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a client may still send when its connection is being closed, …
@@ -172,7 +172,7 @@ impl ServerState {
     /// Serves one connection to its end.
     async fn attend(self: Arc<Self>, stream: TcpStream) {
         // Without it the second small write of a connection could wait for the first one's
-        // acknowledgement. A stream that refuses it is merely slower.
+        // acknowledgement. If it fails, the stream is only slower.
         let _ = stream.set_nodelay(true);
         let reset = Arc::new(AtomicBool::new(false));
         let stream = Wire { stream, reset: Arc::clone(&reset) };
@@ -181,7 +181,7 @@ impl ServerState {
             Box::pin(async move { state.handle(request, &reset).await })
         });
         let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        // It ends with an error when the client leaves, or when a reply says that it breaks.
+        // It is an error if the client leaves, or if the reply cuts the connection.
         let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
         linger(connection.into_parts().io.into_inner()).await;
     }
@@ -258,7 +258,7 @@ impl ServerState {
 }
 
 /// Ends a connection, but only after what the client is still sending: a socket that is closed with
-/// bytes unread is reset, and the client may lose the answer that tells it why.
+/// bytes unread is reset, and the client may lose the answer that says why.
 async fn linger(mut wire: Wire) {
     if wire.reset.load(Ordering::Relaxed) || wire.shutdown().await.is_err() {
         return;

@@ -9,17 +9,17 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connection's stream, which can end in a reset instead of an orderly close.
+/// A connection's stream, which can end in a reset instead of a close.
 pub(super) struct Wire {
     pub(super) stream: TcpStream,
-    /// Whether it ends so.
+    /// Whether it ends in a reset.
     pub(super) reset: Arc<AtomicBool>,
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.reset.load(Ordering::Relaxed) {
-            // If this fails the connection closes in order, with its answer still missing.
+            // If this fails, the connection is closed without a reset, but also without its answer.
             let _ = self.stream.set_zero_linger();
         }
     }

@@ -1,4 +1,4 @@
-//! A server that answers as a test tells it to, and remembers what it was asked.
+//! A server that answers by a test's rule and records its requests.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +18,7 @@ pub(crate) struct ReceivedRequest {
 
 #[derive(Default)]
 struct World {
-    /// The JSON of the customer that an email leads to.
+    /// The JSON of the customer that each email resolves to.
     customers: BTreeMap<String, String>,
     requests: Vec<ReceivedRequest>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Knows nobody yet.
+    /// Without customers so far.
     pub(crate) fn new() -> Self {
         Self::with_rule(|_| None)
     }
@@ -59,13 +59,13 @@ impl Api {
         self.server.url()
     }
 
-    /// `email` leads to this customer from now on.
+    /// `email` resolves to this customer from now on.
     pub(crate) fn has(&self, email: &str, customer: impl ToString) -> &Self {
         lock(&self.world).customers.insert(email.to_owned(), customer.to_string());
         self
     }
 
-    /// `email` leads to nobody from now on.
+    /// `email` resolves to no customer from now on.
     pub(crate) fn remove_email(&self, email: &str) -> &Self {
         lock(&self.world).customers.remove(email);
         self
@@ -80,7 +80,7 @@ impl Api {
         self
     }
 
-    /// The requests since this was asked last.
+    /// The requests since the last call.
     pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut lock(&self.world).requests)
     }
@@ -116,7 +116,7 @@ pub(crate) fn with(mut customer: Value, fields: Value) -> Value {
     customer
 }
 
-/// The stand-in of the program, without delays unless `latency` says so.
+/// The program's sandbox, with this latency and no jitter.
 pub(crate) fn start_sandbox(latency: Duration) -> Sandbox {
     let settings = SandboxSettings { latency, jitter: Duration::ZERO, ..Default::default() };
     sandbox::start(settings).expect("a sandbox")

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// No condition of these tests takes longer, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Looks again and again until `holds`; `what` is told if it never does.
+/// Polls until `holds`; if it never does, the test fails and names `what`.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -23,7 +23,7 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (begun.elapsed(), done)
 }
 
-/// Looks again and again while `holds`, for `time` at most.
+/// Polls while `holds`, for `time` at most.
 pub(crate) fn while_within(time: Duration, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while begun.elapsed() < time && holds() {

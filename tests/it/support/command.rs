@@ -9,7 +9,7 @@ use super::dir::TestDir;
 /// The key that the sandbox takes; scripted servers take any.
 pub(crate) const KEY: &str = "sandbox";
 
-/// A command that is about to run in the folder of a dir.
+/// A command that is about to run in a test's directory.
 pub(crate) struct TestCommand<'a> {
     dir: &'a TestDir,
     command: Command,
@@ -80,9 +80,9 @@ impl<'a> TestCommand<'a> {
         self
     }
 
-    /// Starts it and goes on.
+    /// Starts it without waiting for its end.
     pub(crate) fn start(mut self) -> Running<'a> {
-        // Files, not pipes: nobody has to read along.
+        // Files rather than pipes, which would have to be read all the time.
         let folder = tempfile::tempdir_in(self.dir.folder()).expect("a folder");
         let output = |name| File::create(folder.path().join(name)).expect("an output");
         self.command.stdout(output("stdout")).stderr(output("stderr"));

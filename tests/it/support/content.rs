@@ -16,7 +16,7 @@ const KNOWN: [&str; 3] = [
 const STATE: [&str; 3] = [
     "SELECT email, outcome, status, error, customer_id, run_id FROM lookups",
     "SELECT row, input, code, reason, status, run_id FROM rejects",
-    // A stop that comes when all is answered is told as one, so the status may be another.
+    // Without the status: a stop after the last answer is reported as a stop.
     "SELECT id, rows, invalid, duplicate, fresh, planned, found, not_found, rejected, failed,
          pending, finished_at IS NULL FROM runs",
 ];

@@ -31,7 +31,7 @@ const CUSTOMER_DATA: [&str; 5] = [
     "SELECT * FROM changes",
 ];
 
-/// Where a test works: `list.csv` is the source and `s.db` the store, unless told otherwise.
+/// The directory of a test: `list.csv` is the source and `s.db` the store by default.
 pub(crate) struct TestDir {
     folder: TempDir,
 }

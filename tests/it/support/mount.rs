@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::dir::TestDir;
 
-/// A file system in memory under `disk` in the folder of a dir; gone when dropped.
+/// A file system in memory, mounted as `disk` in a test's directory until dropped.
 pub(crate) struct Disk {
     path: PathBuf,
 }

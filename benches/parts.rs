@@ -96,7 +96,8 @@ mod plan {
 
 mod answer {
     use super::*;
-    use telemetron_sync::api::classify::classify;
+    use telemetron_sync::api::classify::{Received, classify};
+    use telemetron_sync::api::key::ApiKey;
     use telemetron_sync::domain::json::same_json;
     use telemetron_sync::domain::outcome::Answer;
 
@@ -120,7 +121,13 @@ mod answer {
     #[divan::bench(args = [200, 404, 503])]
     fn classified(bencher: Bencher<'_, '_>, status: u16) {
         let body = if status == 200 { body(1, 0) } else { r#"{"error":"not found"}"#.to_owned() };
-        bencher.bench(|| -> Answer { classify(black_box(status), black_box(body.as_bytes())) });
+        let key = ApiKey::parse("sandbox").unwrap();
+        let content_type = Some("application/json");
+        bencher.bench(|| -> Answer {
+            let body = black_box(body.as_bytes());
+            let status = black_box(status);
+            classify(Received { status, content_type, retry_after: None, body }, &key)
+        });
     }
 
     #[divan::bench]

@@ -1,13 +1,15 @@
 //! One attempt at one lookup.
 
-use crate::api::classify::classify;
+use crate::api::cause;
+use crate::api::classify::{Received, classify};
 use crate::api::key::{ApiKey, KeyError, KeySource};
 use crate::api::retry_after;
 use crate::domain::outcome::{Answer, Attempt, Failure, FailureCode};
 use crate::time;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Response, Url};
-use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -18,6 +20,13 @@ pub const DEFAULT_URL: &str = "https://admin.telemetron.ai/api/ext-v1";
 /// What a body may hold after decompression, in bytes: a hundred times the largest customer that
 /// anybody has seen.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// How much of any other response's body is read, in bytes.
+pub const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// A connection that is silent for longer than both together is dead, and is replaced.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A connection that no request used for this long is closed: longer than any backoff.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -78,12 +87,14 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Asks the API. One for a run: it keeps its connections alive.
+/// Sends lookups to the API. One for a run: it keeps its connections alive.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    http: RwLock<reqwest::Client>,
+    settings: ApiSettings,
     url: Url,
-    source: KeySource,
+    /// For messages: the host, and the port if it is not the usual one.
+    host: String,
     key: RwLock<ApiKey>,
 }
 
@@ -96,29 +107,33 @@ impl Client {
         let key = RwLock::new(settings.key.read()?);
         // Err means that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.timeout)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_nodelay(true);
-        if is_loopback(&settings.url) {
-            builder = builder.no_proxy();
-        } else {
-            builder = builder.https_only(true);
-        }
-        let http = builder.build().map_err(|error| ClientError::Setup(story(&error)))?;
+        let http = build(settings).map_err(|error| ClientError::Setup(with_cause(&error)))?;
         let mut url = settings.url.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}/customer/queryCustomer"));
-        Ok(Self { http, url, source: settings.key.clone(), key })
+        let host = url.host_str().unwrap_or_default();
+        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        Ok(Self { http: RwLock::new(http), settings: settings.clone(), url, host, key })
+    }
+
+    /// The base URL, for what is remembered of each API.
+    pub fn base_url(&self) -> &str {
+        self.settings.url.as_str()
+    }
+
+    /// Uses new connections from now on, and looks the host up again. What is in flight may come
+    /// back over the old ones.
+    pub fn reconnect(&self) {
+        match build(&self.settings) {
+            Ok(new) => *self.http.write().unwrap_or_else(PoisonError::into_inner) = new,
+            Err(error) => tracing::debug!("no new HTTP client: {}", with_cause(&error)),
+        }
     }
 
     /// Reads the key again where it came from. Whether it is another one now; a key that cannot
     /// be read is none.
     pub fn reread_key(&self) -> bool {
-        let Ok(new) = self.source.read() else {
+        let Ok(new) = self.settings.key.read() else {
             return false;
         };
         let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
@@ -127,13 +142,13 @@ impl Client {
         changed
     }
 
-    /// One attempt: asks for the customer of `email`.
+    /// One attempt to look up `email`.
     pub async fn lookup(&self, email: &str) -> Attempt {
         let began = time::instant();
         let body = format!(r#"{{"email":{}}}"#, serde_json::Value::from(email));
         let key = self.key.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let request = self
-            .http
+        let http = self.http.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let request = http
             .post(self.url.clone())
             .header(API_KEY, key.header())
             .header(CONTENT_TYPE, JSON)
@@ -141,82 +156,89 @@ impl Client {
             .body(body);
         let (mut status, mut retry_after) = (None, None);
         let answer = match request.send().await {
-            Err(error) => Answer::Retry(failure(&error)),
+            Err(error) => Answer::Retry(self.failure(&error, &key)),
             Ok(response) => {
                 status = Some(response.status().as_u16());
-                let header = response.headers().get(RETRY_AFTER);
-                retry_after =
-                    header.and_then(|value| retry_after::parse(value.as_bytes(), time::now()));
-                without_key(answer(response).await, &key)
+                retry_after = asked_wait(response.headers());
+                self.answer(response, retry_after, &key).await
             }
         };
         Attempt { answer, status, retry_after, latency: began.elapsed() }
     }
-}
 
-/// An API may repeat the key in its own words, which are kept and told.
-fn without_key(answer: Answer, key: &ApiKey) -> Answer {
-    match answer {
-        Answer::Rejected(words) => Answer::Rejected(key.hidden_in(words)),
-        other => other,
-    }
-}
-
-async fn answer(mut response: Response) -> Answer {
-    let status = response.status().as_u16();
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY_BYTES => {
-                let reason = format!("HTTP {status}, with a body over {MAX_BODY_BYTES} bytes");
-                return Answer::Failed(Failure::new(FailureCode::BodyTooLarge, reason));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return classify(status, &body),
-            Err(error) => {
-                let mut failure = failure(&error);
-                if failure.code == FailureCode::ConnectionLost {
-                    failure.code = FailureCode::IncompleteBody;
+    async fn answer(
+        &self,
+        mut response: Response,
+        retry_after: Option<Duration>,
+        key: &ApiKey,
+    ) -> Answer {
+        let status = response.status().as_u16();
+        let limit = if status == 200 { MAX_BODY_BYTES } else { MAX_ERROR_BYTES };
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
+        let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                    if status == 200 {
+                        let reason = format!("HTTP 200: a body over {MAX_BODY_BYTES} bytes");
+                        return Answer::Failed(Failure::new(FailureCode::BodyTooLarge, reason));
+                    }
+                    body.extend_from_slice(&chunk[..limit - body.len()]);
+                    break;
                 }
-                return Answer::Retry(failure);
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => {
+                    let mut failure = self.failure(&error, key);
+                    if failure.code == FailureCode::ConnectionLost {
+                        failure.code = FailureCode::IncompleteBody;
+                    }
+                    return Answer::Retry(failure);
+                }
             }
         }
+        classify(Received { status, content_type, retry_after, body: &body }, key)
+    }
+
+    fn failure(&self, error: &reqwest::Error, key: &ApiKey) -> Failure {
+        let Failure { code, reason } = cause::failure(error, &self.host);
+        Failure { code, reason: key.hidden_in(&reason) }
     }
 }
 
-fn failure(error: &reqwest::Error) -> Failure {
-    let code = if error.is_connect() {
-        FailureCode::Connect
-    } else if error.is_timeout() {
-        FailureCode::Timeout
+fn build(settings: &ApiSettings) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.timeout)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    if is_loopback(&settings.url) {
+        builder.no_proxy().build()
     } else {
-        FailureCode::ConnectionLost
-    };
-    Failure::new(code, story(error))
+        builder.https_only(true).build()
+    }
 }
 
-/// What an error says, with its causes and without the URL, which is the same for all.
-fn story(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
+/// How long the server asks to wait; a date is measured against the response's own.
+fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?;
+    let date = headers.get(DATE).and_then(|date| retry_after::date(date.as_bytes()));
+    retry_after::parse(value.as_bytes(), date.unwrap_or_else(time::now))
+}
+
+/// An error with the last of its causes.
+fn with_cause(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
     }
-    causes.dedup();
-    let what = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "no connection"
-    } else if error.is_body() || error.is_decode() {
-        "the answer broke off or cannot be decoded"
-    } else {
-        "the connection was lost"
-    };
-    match causes.last() {
-        Some(cause) => format!("{what}: {cause}"),
-        None => what.to_owned(),
-    }
+    last.to_string()
 }
 
 #[cfg(test)]

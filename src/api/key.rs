@@ -39,13 +39,84 @@ impl ApiKey {
         self.0.clone()
     }
 
-    /// `text` with the key taken out of it.
-    pub fn hidden_in(&self, text: String) -> String {
-        match self.0.to_str() {
-            Ok(key) if text.contains(key) => text.replace(key, "(key hidden)"),
-            Ok(_) | Err(_) => text,
-        }
+    /// `text` without the key: also where its characters are escaped as in JSON, and where only
+    /// its beginning is left.
+    pub fn hidden_in(&self, text: &str) -> String {
+        let key = self.0.as_bytes();
+        let plain = without(
+            key,
+            text.char_indices()
+                .map(|(at, c)| Unit { text: &text[at..at + c.len_utf8()], means: c }),
+        );
+        without(key, Unescaped(&plain))
     }
+}
+
+/// What stands for the key in a text.
+const HIDDEN: &str = "(key hidden)";
+
+/// The beginning of a key is hidden from this length on; at the end of a text, which may have been
+/// cut there, from a shorter one on.
+const MIN_BEGINNING: usize = 8;
+const MIN_BEGINNING_AT_END: usize = 4;
+
+/// A character, or an escape that stands for one.
+#[derive(Clone, Copy)]
+struct Unit<'a> {
+    text: &'a str,
+    means: char,
+}
+
+/// The text of these units without the key.
+fn without<'a>(key: &[u8], units: impl Iterator<Item = Unit<'a>>) -> String {
+    let units: Vec<Unit<'_>> = units.collect();
+    let mut rest = &units[..];
+    let mut safe = String::new();
+    while let Some(first) = rest.first() {
+        let same = rest.iter().zip(key).take_while(|(unit, byte)| unit.means == char::from(**byte));
+        let length = same.count();
+        let is_key = length == key.len()
+            || length >= MIN_BEGINNING
+            || (length == rest.len() && length >= MIN_BEGINNING_AT_END);
+        safe.push_str(if is_key { HIDDEN } else { first.text });
+        rest = &rest[if is_key { length } else { 1 }..];
+    }
+    safe
+}
+
+/// The units of a text with escapes as in JSON, or as in Rust's `Debug`.
+struct Unescaped<'a>(&'a str);
+
+impl<'a> Iterator for Unescaped<'a> {
+    type Item = Unit<'a>;
+
+    fn next(&mut self) -> Option<Unit<'a>> {
+        let first = self.0.chars().next()?;
+        let (length, means) = match escape(self.0) {
+            Some(escape) => escape,
+            None => (first.len_utf8(), first),
+        };
+        let (text, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Some(Unit { text, means })
+    }
+}
+
+/// The length of the escape that `text` begins with, and the character it stands for.
+fn escape(text: &str) -> Option<(usize, char)> {
+    let escaped = text.strip_prefix('\\')?;
+    let kind = escaped.chars().next()?;
+    if kind != 'u' {
+        return kind.is_ascii_punctuation().then_some((2, kind));
+    }
+    let (digits, length) = match escaped.strip_prefix("u{") {
+        Some(rest) => {
+            let end = rest.find('}')?;
+            (&rest[..end], end + 4)
+        }
+        None => (escaped.get(1..5)?, 6),
+    };
+    Some((length, char::from_u32(u32::from_str_radix(digits, 16).ok()?)?))
 }
 
 /// Where the key comes from.
@@ -187,6 +258,21 @@ mod tests {
         let source = KeySource::Given(key.clone());
         let told = format!("{key:?} {source:?} {:?}", key.header());
         assert!(!told.contains("s3cret"), "{told}");
+    }
+
+    #[test]
+    fn no_text_shows_the_key_however_it_is_written() {
+        let key = ApiKey::parse(r#"sk/live"123\n-xyz"#).unwrap();
+        for (text, safe) in [
+            (r#"sk/live"123\n-xyz"#, "(key hidden)"),
+            (r#"a sk\/live\"123\\n-xyz b"#, "a (key hidden) b"),
+            (r#""\u0073k/live\u{22}123\\n-xyz!"#, "\"(key hidden)!"),
+            (r#"sk/live"1… and sk/live"#, "(key hidden)… and (key hidden)"),
+            (r#"sk/live and sk/"#, "sk/live and sk/"),
+            ("schlüssel \\u12 \\u{zz} \\", "schlüssel \\u12 \\u{zz} \\"),
+        ] {
+            assert_eq!(key.hidden_in(text), safe);
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub async fn probe(settings: &ApiSettings, key: &ApiKey) -> Result<Probe, String
     let body = response.text().await.map_err(cause)?;
     let json: Option<serde_json::Value> = serde_json::from_str(&body).ok();
     let error = json.as_ref().and_then(|json| json.get("error")?.as_str());
-    let hidden = |text: &str| key.hidden_in(text.chars().take(BODY_CHARS).collect());
+    let hidden = |text: &str| key.hidden_in(text).chars().take(BODY_CHARS).collect::<String>();
     Ok(Probe { status, error: error.map(hidden), body: hidden(body.trim()), date })
 }
 

@@ -169,6 +169,7 @@ impl RunOptions {
             adapting: if self.fixed_concurrency { Adapting::Fixed } else { Adapting::On },
             rate: self.rate,
             max_attempts: self.max_attempts.unwrap_or(MAX_ATTEMPTS),
+            timeout: self.timeout.unwrap_or(TIMEOUT),
             max_retry_after: self.max_retry_after.unwrap_or(MAX_RETRY_AFTER),
             outage_wait: self.outage_wait.unwrap_or(OUTAGE_WAIT),
             fail_above: self.fail_above.unwrap_or(FAIL_ABOVE),

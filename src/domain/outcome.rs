@@ -20,6 +20,15 @@ pub struct PlannedEmail {
     pub led_to: Option<i64>,
 }
 
+/// Emails that a canary may look up before one was answered in this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CanaryCandidates {
+    /// From elsewhere in the plan, not looked up yet.
+    pub planned: Vec<String>,
+    /// Those answered most recently in earlier runs, the newest first.
+    pub answered: Vec<String>,
+}
+
 /// What one request came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -86,7 +95,7 @@ pub enum FailureCode {
     /// A 200 that is not one complete JSON object.
     NoJson,
     /// A 404 that is not the API's own.
-    LostRoute,
+    MissingRoute,
     /// A redirect, which is never followed.
     Redirect,
     /// Any other status.
@@ -110,7 +119,7 @@ impl FailureCode {
         Self::Unavailable,
         Self::ServerError,
         Self::NoJson,
-        Self::LostRoute,
+        Self::MissingRoute,
         Self::Redirect,
         Self::UnexpectedStatus,
         Self::BodyTooLarge,
@@ -129,7 +138,7 @@ impl FailureCode {
             Self::Unavailable => "unavailable",
             Self::ServerError => "server_error",
             Self::NoJson => "no_json",
-            Self::LostRoute => "lost_route",
+            Self::MissingRoute => "missing_route",
             Self::Redirect => "redirect",
             Self::UnexpectedStatus => "unexpected_status",
             Self::BodyTooLarge => "body_too_large",

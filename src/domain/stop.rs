@@ -17,7 +17,9 @@ pub enum StopReason {
     /// More of the finished emails than `--fail-above` allows were rejected or failed.
     FailureLimit { unanswered: u64, settled: u64 },
     /// Nothing was answered for as long as `--outage-wait` allows.
-    Outage(Duration),
+    Outage { wait: Duration, cause: String },
+    /// Nothing but 429s came for as long as `--max-retry-after` allows.
+    OnlyThrottled(Duration),
     /// The API asked for a longer pause than `--max-retry-after` allows.
     LongPause(Duration),
     /// SIGTERM.
@@ -41,7 +43,10 @@ impl StopReason {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Limit(_) | Self::Deadline(_) => Exit::LimitReached,
-            Self::FailureLimit { .. } | Self::Outage(_) | Self::LongPause(_) => Exit::ApiTrouble,
+            Self::FailureLimit { .. }
+            | Self::Outage { .. }
+            | Self::OnlyThrottled(_)
+            | Self::LongPause(_) => Exit::ApiTrouble,
             Self::Terminated => Exit::Terminated,
             Self::Interrupted => Exit::Interrupted,
             Self::HungUp => Exit::HungUp,
@@ -79,7 +84,15 @@ impl fmt::Display for StopReason {
                 grouped(*unanswered),
                 grouped(*settled)
             ),
-            Self::Outage(wait) => write!(f, "the API was unreachable for {}", time(wait)),
+            Self::Outage { wait, cause } => {
+                write!(f, "the API was unreachable for {} ({cause})", time(wait))
+            }
+            Self::OnlyThrottled(during) => write!(
+                f,
+                "the API answered nothing but HTTP 429 (too many requests) for {}, longer than \
+                 --max-retry-after allows",
+                time(during)
+            ),
             Self::LongPause(pause) => write!(
                 f,
                 "the API asked for a pause of {}, longer than --max-retry-after allows",
@@ -122,7 +135,8 @@ mod tests {
             StopReason::Limit(1),
             StopReason::Deadline(Duration::from_secs(1)),
             StopReason::FailureLimit { unanswered: 1, settled: 1 },
-            StopReason::Outage(Duration::from_secs(1)),
+            StopReason::Outage { wait: Duration::from_secs(1), cause: "c".into() },
+            StopReason::OnlyThrottled(Duration::from_secs(1)),
             StopReason::LongPause(Duration::from_secs(1)),
             StopReason::Terminated,
             StopReason::Interrupted,

@@ -1,15 +1,21 @@
-//! When to ask: the scheduler holds what others decide, and knows no clock; one loop drives it.
+//! Which email is looked up when: the scheduler applies all limits and knows no clock; the driver
+//! does what it decides.
 
 pub mod settings;
 pub mod step;
 pub mod scheduler;
-pub mod drive;
+pub mod driver;
 pub mod outbox;
-// What decides.
+// The parts of the scheduler.
 mod backoff;
+mod canary;
 mod concurrency;
+mod failure_limit;
+mod held;
 mod outage;
 mod queue;
 mod rate;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod simulation;

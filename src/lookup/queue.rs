@@ -1,49 +1,58 @@
-//! The emails that wait for a request: new ones in the plan's order, and those that wait for
-//! their retry.
+//! The emails that wait for a request: first the new ones in the plan's order, then those that
+//! wait for a retry. An email that always fails so never delays another one's first attempt.
 //!
 //! Pure: no clock, no I/O.
 
 use crate::domain::outcome::PlannedEmail;
+use fastrand::Rng;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
-/// At most this many emails wait for a retry; beyond it no new ones are asked. Keeps memory flat
-/// when many fail, at some 150 bytes each.
+/// When this many emails wait for a retry, retries go first until there are fewer. Keeps memory
+/// flat when many fail, at some 150 bytes each.
 const MAX_DEFERRED: usize = 50_000;
 
-/// An email on its way, with its attempts so far.
+/// An email without an outcome, with its attempts so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) planned: PlannedEmail,
-    /// Attempts that count.
-    pub(super) attempts: u32,
-    /// All attempts, 429s and those of an outage included.
-    pub(super) tries: u32,
-    /// How many attempts the API had answered when the first of these failed.
-    pub(super) failing_since: Option<u64>,
+    /// Attempts without 429s and those of an outage.
+    pub(super) counted_attempts: u32,
+    pub(super) total_attempts: u32,
+    /// The streak of failures that the latest counted attempts belong to, and how many do.
+    pub(super) streak: u64,
+    pub(super) attempts_in_streak: u32,
+    /// Whether a connection that was found dead was replaced for it.
+    pub(super) connection_replaced: bool,
 }
 
 impl From<PlannedEmail> for Pending {
     fn from(planned: PlannedEmail) -> Self {
-        Self { planned, attempts: 0, tries: 0, failing_since: None }
+        Self {
+            planned,
+            counted_attempts: 0,
+            total_attempts: 0,
+            streak: 0,
+            attempts_in_streak: 0,
+            connection_replaced: false,
+        }
     }
 }
 
-/// Whose turn it is.
+/// Which email is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Somebody's: [`Queue::pop`] hands the email out.
+    /// [`Queue::pop`] returns it.
     Now,
-    /// That of an email of the plan, which has to be offered first.
+    /// One of the plan, which has to be offered first.
     Refill,
-    /// Nobody's until then.
+    /// One that waits for its retry until then.
     At(Instant),
-    /// Nobody waits.
+    /// None is left.
     Empty,
 }
 
-/// The emails that wait for a request.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     ready: VecDeque<Pending>,
@@ -58,7 +67,6 @@ impl Queue {
         self.ready.extend(page.into_iter().map(Pending::from));
     }
 
-    /// Puts an email before all others.
     pub(super) fn put_first(&mut self, pending: Pending) {
         self.ready.push_front(pending);
     }
@@ -68,43 +76,56 @@ impl Queue {
         self.deferred.push(Reverse(Deferred { due, pending }));
     }
 
-    /// Whose turn it is at `now`.
     pub(super) fn turn(&self, now: Instant) -> Turn {
-        let due = self.deferred.peek().map(|Reverse(first)| first.due);
-        let may_begin = self.deferred.len() < MAX_DEFERRED;
-        match due {
-            Some(due) if due <= now => Turn::Now,
-            _ if may_begin && !self.ready.is_empty() => Turn::Now,
-            _ if may_begin && !self.plan_ended => Turn::Refill,
-            Some(due) => Turn::At(due),
+        if self.deferred.len() < MAX_DEFERRED {
+            if !self.ready.is_empty() {
+                return Turn::Now;
+            }
+            if !self.plan_ended {
+                return Turn::Refill;
+            }
+        }
+        match self.deferred.peek() {
+            Some(Reverse(first)) if first.due <= now => Turn::Now,
+            Some(Reverse(first)) => Turn::At(first.due),
             None => Turn::Empty,
         }
     }
 
-    /// The email whose turn it is at `now`: retries that are due go first.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Pending> {
+        if self.deferred.len() < MAX_DEFERRED
+            && let Some(new) = self.ready.pop_front()
+        {
+            return Some(new);
+        }
         match self.deferred.peek() {
-            Some(Reverse(first)) if first.due <= now => self.pop_deferred(),
-            _ => self.ready.pop_front(),
+            Some(Reverse(first)) if first.due <= now => {
+                self.deferred.pop().map(|one| one.0.pending)
+            }
+            _ => None,
         }
     }
 
-    /// Whether there is an email at all, due or not; `Refill` and `Nobody` say that there is not.
-    pub(super) fn any(&self) -> Turn {
-        match (self.ready.is_empty() && self.deferred.is_empty(), self.plan_ended) {
-            (false, _) => Turn::Now,
-            (true, false) => Turn::Refill,
-            (true, true) => Turn::Empty,
-        }
+    /// Whether every email of the plan had its first attempt.
+    pub(super) fn has_nothing_new(&self) -> bool {
+        self.plan_ended && self.ready.is_empty()
     }
 
-    /// An email that was not asked yet, or else the next to be asked again, due or not.
-    pub(super) fn pop_any(&mut self) -> Option<Pending> {
-        self.ready.pop_front().or_else(|| self.pop_deferred())
+    /// Whether no email waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.has_nothing_new() && self.deferred.is_empty()
     }
 
-    fn pop_deferred(&mut self) -> Option<Pending> {
-        self.deferred.pop().map(|Reverse(deferred)| deferred.pending)
+    /// Up to `wanted` emails that were not looked up yet, picked at random.
+    pub(super) fn sample_new(&self, wanted: usize, random: &mut Rng) -> Vec<String> {
+        let picked = random.choose_multiple(self.ready.iter(), wanted);
+        picked.into_iter().map(|pending| pending.planned.email.clone()).collect()
+    }
+
+    /// Up to `wanted` emails that wait for a retry.
+    pub(super) fn sample_deferred(&self, wanted: usize) -> Vec<String> {
+        let some = self.deferred.iter().take(wanted);
+        some.map(|Reverse(deferred)| deferred.pending.planned.email.clone()).collect()
     }
 }
 

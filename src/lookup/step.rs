@@ -1,63 +1,117 @@
-//! What the scheduler asks to be done.
+//! What the scheduler tells the driver to do, and what the driver tells the scheduler.
 //!
 //! Pure: no clock, no I/O.
 
 use crate::domain::outcome::Settled;
 use crate::lookup::queue::Pending;
-use std::time::Instant;
+use jiff::Timestamp;
+use std::time::{Duration, Instant};
 
-/// One request to make; it comes back with its answer.
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub mono: Instant,
+    pub wall: Timestamp,
+}
+
+/// One request to send; it comes back with its attempt.
 #[derive(Debug)]
 pub struct Ticket {
-    pub(super) pending: Pending,
     pub(super) request: i64,
     pub(super) purpose: Purpose,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Purpose {
-    /// To get an answer for the email.
-    Lookup,
-    /// To tell a refused key from a refused email, too.
-    KeyCheck,
-    /// To tell whether an outage is over, too.
-    Probe,
+    Lookup(Pending),
+    /// A canary lookup of one round of them.
+    Canary {
+        email: String,
+        round: u64,
+    },
 }
 
 impl Ticket {
-    /// The email to ask for.
     pub fn email(&self) -> &str {
-        &self.pending.planned.email
+        match &self.purpose {
+            Purpose::Lookup(pending) => &pending.planned.email,
+            Purpose::Canary { email, .. } => email,
+        }
     }
 
-    /// Whether the email was asked for before.
-    pub fn is_retry(&self) -> bool {
-        self.pending.tries > 0
+    /// What the request counts as, apart from being one.
+    pub fn kind(&self) -> RequestKind {
+        match &self.purpose {
+            Purpose::Canary { .. } => RequestKind::Check,
+            Purpose::Lookup(pending) if pending.total_attempts > 0 => RequestKind::Retry,
+            Purpose::Lookup(_) => RequestKind::First,
+        }
     }
+}
+
+/// What a request counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKind {
+    /// The first attempt of an email in this process.
+    First,
+    Retry,
+    /// A canary lookup.
+    Check,
 }
 
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// Make this request.
+    /// Send this request.
     Start(Ticket),
-    /// Hand this email on: it is settled.
+    /// Pass this email on: its lookup is over.
     Settled(Settled),
     /// Offer this many emails of the plan.
     Refill(usize),
-    /// Read the key again and tell whether it changed.
+    /// Offer emails that a canary may look up, from these places of what is left of the plan
+    /// (0 to 1).
+    FindCanaries(Places),
+    /// Read the key again, and say whether it changed.
     RereadKey,
-    /// Wait for an answer, for a stop, and until this time if there is one.
+    /// Use new connections from now on.
+    Reconnect,
+    /// Print this.
+    Notice(Notice),
+    /// Wait for an attempt, for a stop, and until this time if there is one.
     Wait(Option<Instant>),
     /// Nothing is left to do, or to wait for.
     Finished,
 }
 
-/// What reading the key again brought.
+/// Places in what is left of the plan, from 0 (its beginning) to 1 (its end).
+pub type Places = [f64; 3];
+
+/// What a person watching the run wants to know when it happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    OutageBegan {
+        cause: String,
+    },
+    OutageEnded {
+        time: Duration,
+    },
+    /// Requests per second.
+    RateLearned(f64),
+}
+
+/// The result of reading the key again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyReread {
-    /// Another key.
     Changed,
-    /// The same, or none.
+    /// The same key, or none.
     Same,
+}
+
+/// Request numbers around one attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestSpan {
+    /// The request that came back.
+    pub(super) request: i64,
+    /// The next one to be started.
+    pub(super) next: i64,
 }

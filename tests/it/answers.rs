@@ -146,16 +146,17 @@ fn a_body_that_drips_is_under_the_same_timeout() {
 }
 
 #[test]
-fn a_refused_connection_fails_each_email() {
+fn a_closed_port_ends_the_run_with_its_cause_and_fails_no_email() {
     let dir = TestDir::new();
     dir.emails(["a@x.io"]);
     let port = crate::support::server::free_port();
     let url = format!("http://127.0.0.1:{port}");
-    dir.sync(url)
-        .args(["--max-attempts", "1"])
-        .run()
-        .exits(3)
-        .stdout_has("1 email failed: connect");
+    let ended = dir.sync(url).args(["--max-attempts", "1", "--outage-wait", "2s"]).run().exits(6);
+    ended
+        .stdout_has("the API was unreachable for 2s")
+        .stdout_has("Connection refused (os error 111)")
+        .stderr_has("the API is unreachable");
+    assert_eq!(dir.counts(), "rows 1, planned 1, pending 1");
 }
 
 #[test]

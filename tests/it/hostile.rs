@@ -126,7 +126,7 @@ fn hostile_error_texts_are_shown_harmless() {
     shows_no_harm(&dir, loud(dir.sync(api.url())).run().exits(3));
     check_csv(&dir.path("x.csv"), HOSTILE.len());
     let html = Api::with_rule(|request| Some(Reply::html(404, HOSTILE[number(request)?])));
-    shows_no_harm(&dir, loud(dir.sync(html.url())).run());
+    shows_no_harm(&dir, loud(dir.sync(html.url())).args(["--outage-wait", "1s"]).run().exits(6));
     let broken = Api::with_rule(|request| {
         let text = HOSTILE[number(request)?];
         Some(Reply::json(200, json!({"id": 7, text: text, "devices": text}).to_string()))

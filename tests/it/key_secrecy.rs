@@ -72,7 +72,7 @@ fn the_key_appears_in_no_output_and_no_file() {
     sync.args(["-vv"]).run().exits(5).never_shows(MARKED);
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let sync = dir.sync(nobody).env("TELEMETRON_API_KEY", MARKED).args(["-vv"]);
-    sync.args(["--max-attempts", "1"]).run().never_shows(MARKED);
+    sync.args(["--outage-wait", "1s"]).run().exits(6).never_shows(MARKED);
     assert_eq!(leaks(dir.folder()), [""; 0]);
 }
 

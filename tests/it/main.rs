@@ -35,7 +35,6 @@ mod samples;
 mod schedules;
 mod shell;
 mod signals;
-mod simulated;
 mod terminal;
 mod wrong_key;
 mod support;

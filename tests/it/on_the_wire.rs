@@ -38,8 +38,9 @@ fn read_request(mut stream: TcpStream, reply: &str) -> String {
 
 #[test]
 fn a_request_is_what_the_api_documents() {
-    let (url, sent) =
-        listen("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+    let (url, sent) = listen(
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{\"error\":\"x\"}",
+    );
     let dir = TestDir::new();
     dir.emails(["Jörg+tag@X.io"]);
     dir.sync(url).run().exits(0);

@@ -99,7 +99,7 @@ fn check_api(url: Url, source: KeySource, key: &ApiKey) -> Result<Vec<Check>, Er
     Ok(match probed {
         Ok(probe) => vec![judge(&probe), check_clock(probe.date, time::now())],
         Err(cause) => {
-            let cause = key.hidden_in(escaped(&cause).into_owned());
+            let cause = key.hidden_in(&escaped(&cause));
             let advice = if cause.contains("certificate") {
                 "Check the clock of this machine, and SSL_CERT_FILE if a proxy or a private \
                  authority signs the certificate"

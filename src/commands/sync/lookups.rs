@@ -7,13 +7,14 @@ use crate::commands::sync::Session;
 use crate::commands::sync::outputs::{EndedRun, Outputs};
 use crate::commands::sync::prepare::{ReadyRun, Setup};
 use crate::domain::stop::StopReason;
-use crate::lookup::drive::{DriveError, Outlets, drive};
+use crate::lookup::driver::{DriveError, Driver, Outlets};
 use crate::lookup::outbox::SEND_BATCH;
 use crate::lookup::scheduler::Scheduler;
+use crate::lookup::settings::{self, Beginning, LearnedLimits};
 use crate::plan::cursor::Cursor;
 use crate::store::live::Live;
 use crate::store::writer::{self, BATCH_EMAILS, WriterSettings, organization};
-use crate::store::{Store, StoreError, open_to_read, runs};
+use crate::store::{Store, StoreError, learned, open_to_read, runs};
 use crate::time;
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -77,7 +78,9 @@ async fn work(
     let Session { settings, stop, .. } = session;
     let run_id = live.report().run_id;
     let first_request = store.first_request();
-    let mut cursor = Cursor::new(store.reader()?, run_id, settings.limit);
+    let api_url = setup.client.base_url().to_owned();
+    let learned = load_learned(&store.connection, &api_url)?;
+    let cursor = Cursor::new(store.reader()?, run_id, settings.limit);
     let (settled, inbox) = mpsc::channel(CHANNEL);
     let writer_settings = WriterSettings {
         missing: settings.missing,
@@ -87,11 +90,17 @@ async fn work(
     let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), writer_settings)?;
     // The writer ends the run when the last sender is gone, so this one waits for the reason.
     let until_reason_stands = settled.clone();
-    let scheduler = Scheduler::new(setup.lookup, first_request, Rng::with_seed(seed()));
+    let counts = live.report().counts;
+    let progress = settings::Progress {
+        planned: counts.planned,
+        finished: counts.settled(),
+        unanswered: counts.unanswered(),
+    };
+    let beginning = Beginning { first_request, progress, learned };
+    let scheduler = Scheduler::new(setup.lookup, beginning, Rng::with_seed(seed()));
     let outlets = Outlets { settled, http: &live.http, status: &live.status, stop };
-    let client = Arc::new(setup.client);
-    let driven = drive(scheduler, client, |wanted| cursor.next_page(wanted), outlets).await;
-    if let Some(limit) = settings.limit {
+    let driven = Driver::new(scheduler, setup.client, cursor, outlets).run().await;
+    if let Some(limit) = session.settings.limit {
         stop.stop(StopReason::Limit(limit));
     }
     drop(until_reason_stands);
@@ -99,13 +108,35 @@ async fn work(
     let written = tokio::task::spawn_blocking(|| writer.join()).await.map_err(Error::bug)?;
     let written = written.map_err(|_| Error::Bug("the writer panicked".to_owned()))?;
     match driven {
-        Ok(()) | Err(DriveError::WriterGone) => {
+        Ok(learned) => {
+            let (store, run) = written?;
+            save_learned(&store, &api_url, learned)?;
+            Ok(EndedRun { store, run })
+        }
+        Err(DriveError::WriterGone) => {
             let (store, run) = written?;
             Ok(EndedRun { store, run })
         }
         Err(DriveError::Plan(error)) => Err(error.into()),
         Err(error @ DriveError::Task(_)) => Err(Error::bug(error)),
     }
+}
+
+/// What the last run learned about this API.
+fn load_learned(store: &Connection, api_url: &str) -> Result<Option<LearnedLimits>, Error> {
+    let learned = learned::load(store, api_url)?;
+    Ok(learned.map(|learned| LearnedLimits {
+        concurrency: learned.concurrency.map_or(0, |limit| limit as usize),
+        rate: learned.rate,
+    }))
+}
+
+/// Remembers what this run learned about the API, for the next one.
+fn save_learned(store: &Store, api_url: &str, learned: LearnedLimits) -> Result<(), Error> {
+    let LearnedLimits { concurrency, rate } = learned;
+    let limits = learned::LearnedLimits { concurrency: u32::try_from(concurrency).ok(), rate };
+    learned::save(&store.connection, api_url, limits, &time::text(time::now()))?;
+    Ok(store.truncate_log()?)
 }
 
 /// Jitter should differ between processes that start at the same minute.

@@ -10,7 +10,8 @@
 pub(super) mod round;
 
 use crate::lookup::concurrency::round::{Effect, JUDGED_FROM, Round, Summary};
-use crate::lookup::settings::Adapting;
+use crate::lookup::settings::{Adapting, LearnedLimits};
+use crate::lookup::step::RequestSpan;
 
 /// The limit to start from: a few, so that a small API is not met by a blast.
 const FIRST: usize = 4;
@@ -79,6 +80,8 @@ pub(in crate::lookup) struct Limit {
     ceiling: usize,
     adapting: Adapting,
     limit: usize,
+    /// The limit before the current slow start.
+    sustained: usize,
     phase: Phase,
     round: Round,
     /// The latency without load, in seconds.
@@ -111,12 +114,19 @@ enum Sign {
 }
 
 impl Limit {
-    pub(in crate::lookup) fn new(ceiling: usize, adapting: Adapting) -> Self {
+    /// A limit below `ceiling` that begins at half of what the last run ended with.
+    pub(in crate::lookup) fn new(
+        ceiling: usize,
+        adapting: Adapting,
+        learned: Option<LearnedLimits>,
+    ) -> Self {
+        let sustained = learned.map_or(0, |learned| learned.concurrency);
         let limit = match adapting {
-            Adapting::On => FIRST.min(ceiling),
+            Adapting::On => (sustained / 2).max(FIRST).min(ceiling),
             Adapting::Fixed => ceiling,
         };
         Self {
+            sustained,
             ceiling,
             adapting,
             limit,
@@ -136,6 +146,15 @@ impl Limit {
         self.limit
     }
 
+    /// The limit that the API sustains: in a slow start, that of before.
+    pub(in crate::lookup) fn sustained(&self) -> usize {
+        match self.phase {
+            Phase::SlowStart => self.limit.max(self.sustained),
+            Phase::Look { from, .. } => from,
+            Phase::Steady => self.limit,
+        }
+    }
+
     /// Notes a start, after which so many are in flight.
     pub(in crate::lookup) fn start(&mut self, in_flight: usize) {
         if in_flight >= self.limit {
@@ -143,16 +162,12 @@ impl Limit {
         }
     }
 
-    /// Notes the answer to `request`, while `next_request` is the next to be started.
-    pub(in crate::lookup) fn settle(
-        &mut self,
-        effect: Effect,
-        (request, next_request): (i64, i64),
-    ) {
+    /// Notes what came back.
+    pub(in crate::lookup) fn settle(&mut self, effect: Effect, span: RequestSpan) {
         if self.adapting == Adapting::Fixed {
             return;
         }
-        self.round.add(effect, request);
+        self.round.add(effect, span.request);
         let Some(summary) = self.round.summary(self.needed()) else {
             return;
         };
@@ -160,7 +175,7 @@ impl Limit {
         let limit = self.judge(summary).clamp(1, self.ceiling);
         self.limit = limit;
         let settling = if limit == before { 0 } else { limit };
-        self.round = Round::new(next_request, settling);
+        self.round = Round::new(span.next, settling);
     }
 
     /// The attempts that a round is judged by.
@@ -177,6 +192,7 @@ impl Limit {
     /// Begins anew after an outage; what is known of the API's latency stays known.
     pub(in crate::lookup) fn restart(&mut self, next_request: i64) {
         if self.adapting == Adapting::On {
+            self.sustained = self.sustained();
             self.limit = FIRST.min(self.ceiling);
             self.phase = Phase::SlowStart;
             self.round = Round::new(next_request, self.limit);
@@ -326,12 +342,12 @@ mod tests {
 
     /// The limit after a round at `limit` in which so many were refused, all others answered.
     fn after_round(limit: usize, refused: usize) -> usize {
-        let mut control = Limit::new(1000, Adapting::On);
+        let mut control = Limit::new(1000, Adapting::On, None);
         (control.limit, control.round) = (limit, Round::new(0, 0));
         control.start(limit);
         for request in 0..limit {
             let effect = if request < refused { Effect::Refused } else { Effect::Answered(0.05) };
-            control.settle(effect, (request as i64, limit as i64));
+            control.settle(effect, RequestSpan { request: request as i64, next: limit as i64 });
         }
         control.get()
     }
@@ -345,7 +361,7 @@ mod tests {
     #[test]
     fn a_few_refusals_at_half_the_load_do_not_clear_us() {
         for (refused_at_half, then) in [(5, 160), (50, 200)] {
-            let mut control = Limit::new(1000, Adapting::On);
+            let mut control = Limit::new(1000, Adapting::On, None);
             (control.limit, control.round) = (200, Round::new(0, 0));
             let refused = |request| match request {
                 0..200 => request < 100,
@@ -354,14 +370,14 @@ mod tests {
             for request in 0..200 {
                 let effect =
                     if refused(request) { Effect::Refused } else { Effect::Answered(0.05) };
-                control.settle(effect, (request, 200));
+                control.settle(effect, RequestSpan { request, next: 200 });
             }
             assert_eq!(control.get(), 100);
             let mut request = 200;
             while control.get() == 100 {
                 let effect =
                     if refused(request) { Effect::Refused } else { Effect::Answered(0.05) };
-                control.settle(effect, (request, request + 1));
+                control.settle(effect, RequestSpan { request, next: request + 1 });
                 request += 1;
             }
             assert_eq!(control.get(), then);
@@ -377,18 +393,20 @@ mod tests {
 
     #[test]
     fn a_limit_that_was_not_reached_does_not_grow() {
-        let mut control = Limit::new(64, Adapting::On);
+        let mut control = Limit::new(64, Adapting::On, None);
         for request in 0..1000 {
             control.start(3);
-            control.settle(Effect::Answered(0.05), (request, request + 1));
+            control.settle(Effect::Answered(0.05), RequestSpan { request, next: request + 1 });
         }
         assert_eq!(control.get(), FIRST);
     }
 
     #[test]
     fn a_fixed_limit_is_the_ceiling() {
-        let mut control = Limit::new(64, Adapting::Fixed);
-        (0..1000).for_each(|request| control.settle(Effect::Refused, (request, request + 1)));
+        let mut control = Limit::new(64, Adapting::Fixed, None);
+        (0..1000).for_each(|request| {
+            control.settle(Effect::Refused, RequestSpan { request, next: request + 1 })
+        });
         control.restart(1000);
         assert_eq!(control.get(), 64);
     }

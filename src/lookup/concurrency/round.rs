@@ -49,7 +49,7 @@ impl Effect {
                 | FailureCode::IncompleteBody
                 | FailureCode::RateLimited
                 | FailureCode::NoJson
-                | FailureCode::LostRoute
+                | FailureCode::MissingRoute
                 | FailureCode::Redirect
                 | FailureCode::UnexpectedStatus
                 | FailureCode::BodyTooLarge

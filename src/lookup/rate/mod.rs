@@ -1,4 +1,4 @@
-//! How many requests a second: evenly spaced starts, at the rate that is set or the one that the
+//! How many requests a second: evenly srate_limitd starts, at the rate that is set or the one that the
 //! API taught, whichever is lower.
 //!
 //! Pure: no clock, no I/O.
@@ -7,13 +7,14 @@ pub(super) mod learned;
 
 use crate::domain::status::{RateInEffect, RateReason};
 use crate::lookup::rate::learned::{Admission, LearnedRate};
+use crate::lookup::step::RequestSpan;
 use std::time::{Duration, Instant};
 
 /// Timers wake a little late. Starts that were missed by up to this are made up for, so that the
 /// rate is reached; no more than that, so that it is not passed.
 const LATENESS: Duration = Duration::from_millis(5);
 
-/// Spaces the starts of requests, if there is a rate to keep.
+/// Srate_limits the starts of requests, if there is a rate to keep.
 #[derive(Clone, Debug)]
 pub(in crate::lookup) struct RateLimit {
     set: Option<f64>,
@@ -23,9 +24,9 @@ pub(in crate::lookup) struct RateLimit {
 
 impl RateLimit {
     /// At most `per_second` starts a second; `None`: as many as there are, until the API teaches
-    /// a pace.
-    pub(in crate::lookup) fn new(per_second: Option<f64>) -> Self {
-        Self { set: per_second, learned: LearnedRate::default(), next: None }
+    /// a rate.
+    pub(in crate::lookup) fn new(per_second: Option<f64>, remembered: Option<f64>) -> Self {
+        Self { set: per_second, learned: LearnedRate::remembered(remembered), next: None }
     }
 
     /// The rate that is kept, in requests a second.
@@ -36,9 +37,14 @@ impl RateLimit {
     /// The rate that is kept, and why.
     pub(in crate::lookup) fn in_effect(&self) -> Option<RateInEffect> {
         let requested = self.set.map(|rate| (rate, RateReason::Requested));
-        let learned = self.learned.per_second().map(|rate| (rate, RateReason::Learned));
+        let learned = self.learned.per_second().map(|rate| (rate, self.learned.reason()));
         let lower = requested.into_iter().chain(learned).min_by(|a, b| a.0.total_cmp(&b.0));
         lower.map(|(per_second, reason)| RateInEffect { per_second, reason })
+    }
+
+    /// The rate that 429s taught, in requests per second.
+    pub(in crate::lookup) fn learned(&self) -> Option<f64> {
+        self.learned.per_second()
     }
 
     /// When the next start may be; `None`: now.
@@ -58,17 +64,17 @@ impl RateLimit {
 
     /// Nothing starts between these times, so nothing is accepted.
     pub(in crate::lookup) fn pause(&mut self, from: Instant, until: Instant) {
-        self.learned.pause(until.saturating_duration_since(from));
+        self.learned.pause(from, until);
     }
 
-    /// Notes the answer to `request`, while `next_request` is the next to be started.
+    /// Notes what came back. Returns the rate, if this taught the first one or a different one.
     pub(in crate::lookup) fn settle(
         &mut self,
-        verdict: Admission,
-        requests: (i64, i64),
+        admission: Admission,
+        span: RequestSpan,
         now: Instant,
-    ) {
-        self.learned.settle(verdict, requests, now);
+    ) -> Option<f64> {
+        self.learned.settle(admission, span, now)
     }
 }
 
@@ -78,23 +84,23 @@ mod tests {
     use crate::time;
     use proptest::prelude::*;
 
-    /// Starts as early as the pace allows, from a timer that is late by each of `late` in turn.
+    /// Starts as early as the rate_limit allows, from a timer that is late by each of `late` in turn.
     fn starts(rate: f64, late: &[Duration], count: usize) -> Vec<Duration> {
-        let (mut pace, begin) = (RateLimit::new(Some(rate)), time::instant());
+        let (mut rate_limit, begin) = (RateLimit::new(Some(rate), None), time::instant());
         let mut now = begin;
         let late = late.iter().cycle();
         let starts = late.take(count).map(|late| {
-            if let Some(next) = pace.wait(now) {
+            if let Some(next) = rate_limit.wait(now) {
                 now = next + *late;
             }
-            pace.start(now);
+            rate_limit.start(now);
             now - begin
         });
         starts.collect()
     }
 
     #[test]
-    fn starts_are_evenly_spaced() {
+    fn starts_are_evenly_srate_limitd() {
         let starts = starts(10.0, &[Duration::ZERO], 4);
         assert_eq!(starts, [0, 100, 200, 300].map(Duration::from_millis));
     }
@@ -107,9 +113,9 @@ mod tests {
 
     #[test]
     fn without_a_rate_nothing_waits() {
-        let (mut pace, now) = (RateLimit::new(None), time::instant());
-        pace.start(now);
-        assert_eq!(pace.wait(now), None);
+        let (mut rate_limit, now) = (RateLimit::new(None, None), time::instant());
+        rate_limit.start(now);
+        assert_eq!(rate_limit.wait(now), None);
     }
 
     proptest! {

@@ -1,0 +1,301 @@
+//! Runs the scheduler in simulated time: a plan, a simulated API, and a clock that only moves when
+//! the scheduler waits.
+
+use crate::domain::customer::CustomerBody;
+use crate::domain::outcome::{
+    Answer, Attempt, CanaryCandidates, Failure, FailureCode, Outcome, PlannedEmail, Settled,
+};
+use crate::domain::stop::StopReason;
+use crate::lookup::scheduler::Scheduler;
+use crate::lookup::settings::{Adapting, Beginning, LookupSettings, Progress};
+use crate::lookup::step::{KeyReread, Moment, Notice, RequestKind, Step, Ticket};
+use crate::time;
+use fastrand::Rng;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+/// A request as the simulated API sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// The number of its email in the plan.
+    pub(super) number: usize,
+    /// How often this email was looked up before, canaries included.
+    pub(super) before: usize,
+    pub(super) at: Duration,
+    pub(super) kind: RequestKind,
+}
+
+/// The simulated API. The latency of an attempt is the time that it takes.
+pub(super) trait Api {
+    fn respond(&mut self, request: &Request) -> Attempt;
+
+    /// Looks at the scheduler when an attempt comes back, before it takes it.
+    fn observe(&mut self, _attempt: &Attempt, _scheduler: &Scheduler, _at: Duration) {}
+}
+
+impl<F: FnMut(&Request) -> Attempt> Api for F {
+    fn respond(&mut self, request: &Request) -> Attempt {
+        self(request)
+    }
+}
+
+/// One process of a run.
+pub(super) struct Simulation {
+    pub(super) settings: LookupSettings,
+    pub(super) beginning: Beginning,
+    /// The size of the plan; `None`: endless.
+    pub(super) emails: Option<usize>,
+    pub(super) seed: u64,
+    /// It ends then, finished or not.
+    pub(super) until: Option<Duration>,
+    /// Emails that earlier runs got an answer for.
+    pub(super) answered_earlier: Vec<usize>,
+    /// What each reading of the key again brings, from the first on; then the same.
+    pub(super) rereads: Vec<KeyReread>,
+}
+
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) fn settings() -> LookupSettings {
+    LookupSettings {
+        concurrency: 4,
+        adapting: Adapting::On,
+        rate: None,
+        max_attempts: 5,
+        timeout: TIMEOUT,
+        max_retry_after: Duration::from_secs(300),
+        outage_wait: Duration::from_secs(600),
+        fail_above: 0.5,
+    }
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) scheduler: Scheduler,
+    pub(super) requests: Vec<Request>,
+    pub(super) settled: Vec<Settled>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) time: Duration,
+    pub(super) rereads: usize,
+    pub(super) reconnects: usize,
+    pub(super) max_in_flight: usize,
+    pub(super) last_found: Duration,
+}
+
+impl Simulation {
+    pub(super) fn new(emails: usize) -> Self {
+        let progress = Progress { planned: emails as u64, ..Progress::default() };
+        Self {
+            settings: settings(),
+            beginning: Beginning { first_request: 1, progress, learned: None },
+            emails: Some(emails),
+            seed: 1,
+            until: None,
+            answered_earlier: Vec::new(),
+            rereads: Vec::new(),
+        }
+    }
+
+    pub(super) fn with(mut self, change: impl FnOnce(&mut LookupSettings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Runs to the end against this API.
+    pub(super) fn run(self, api: &mut impl Api) -> Run {
+        let scheduler =
+            Scheduler::new(self.settings.clone(), self.beginning, Rng::with_seed(self.seed));
+        let playing = Playing {
+            begin: time::instant(),
+            offered: 0,
+            in_flight: BTreeMap::new(),
+            before: HashMap::new(),
+            run: Run {
+                scheduler,
+                requests: Vec::new(),
+                settled: Vec::new(),
+                notices: Vec::new(),
+                time: Duration::ZERO,
+                rereads: 0,
+                reconnects: 0,
+                max_in_flight: 0,
+                last_found: Duration::ZERO,
+            },
+            simulation: self,
+        };
+        playing.play(api)
+    }
+
+    /// Runs to the end against an API in which every request takes as long as its attempt says.
+    pub(super) fn against(self, mut respond: impl FnMut(&Request) -> Attempt) -> Run {
+        self.run(&mut |request: &Request| respond(request))
+    }
+}
+
+struct Playing {
+    simulation: Simulation,
+    begin: Instant,
+    offered: usize,
+    /// By when they come back, and a number that tells them apart.
+    in_flight: BTreeMap<(Duration, usize), (Ticket, Attempt)>,
+    before: HashMap<usize, usize>,
+    run: Run,
+}
+
+impl Playing {
+    fn play(mut self, api: &mut impl Api) -> Run {
+        let mut idle_steps = 0;
+        while self.simulation.until.is_none_or(|until| self.run.time < until) {
+            idle_steps += 1;
+            assert!(idle_steps < 1_000_000, "the scheduler goes round in circles");
+            match self.run.scheduler.next(self.begin + self.run.time) {
+                Step::Start(ticket) => {
+                    idle_steps = 0;
+                    self.send(ticket, api);
+                }
+                Step::Settled(settled) => {
+                    idle_steps = 0;
+                    if !matches!(settled.outcome, Outcome::Failed { .. }) {
+                        self.run.last_found = self.run.time;
+                    }
+                    self.run.settled.push(settled);
+                }
+                Step::Refill(wanted) => {
+                    let page = self.page(wanted);
+                    self.run.scheduler.offer(page);
+                }
+                Step::FindCanaries(places) => {
+                    let candidates = self.candidates(places);
+                    self.run.scheduler.offer_canaries(candidates);
+                }
+                Step::RereadKey => {
+                    let reread = self.simulation.rereads.get(self.run.rereads);
+                    self.run.scheduler.key_reread(*reread.unwrap_or(&KeyReread::Same));
+                    self.run.rereads += 1;
+                }
+                Step::Reconnect => self.run.reconnects += 1,
+                Step::Notice(notice) => self.run.notices.push(notice),
+                Step::Wait(until) => self.wait(until, api),
+                Step::Finished => break,
+            }
+        }
+        self.run
+    }
+
+    fn send(&mut self, ticket: Ticket, api: &mut impl Api) {
+        let number = number(ticket.email());
+        let before = self.before.entry(number).or_default();
+        let request = Request { number, before: *before, at: self.run.time, kind: ticket.kind() };
+        *before += 1;
+        let attempt = api.respond(&request);
+        let back = self.run.time + attempt.latency;
+        self.in_flight.insert((back, self.run.requests.len()), (ticket, attempt));
+        self.run.requests.push(request);
+        self.run.max_in_flight = self.run.max_in_flight.max(self.in_flight.len());
+    }
+
+    fn left(&self) -> usize {
+        self.simulation.emails.map_or(usize::MAX / 2, |emails| emails - self.offered)
+    }
+
+    fn page(&mut self, wanted: usize) -> Vec<PlannedEmail> {
+        let numbers = self.offered..self.offered + wanted.min(self.left());
+        self.offered = numbers.end;
+        let page = numbers.map(|number| PlannedEmail {
+            position: number as i64,
+            key: number as i64,
+            email: email(number),
+            led_to: None,
+        });
+        page.collect()
+    }
+
+    fn candidates(&self, places: [f64; 3]) -> CanaryCandidates {
+        let left = self.left();
+        let at = |place: f64| email(self.offered + (left as f64 * place) as usize);
+        let planned = if left > 0 { places.map(at).to_vec() } else { Vec::new() };
+        let answered = self.simulation.answered_earlier.iter().map(|number| email(*number));
+        CanaryCandidates { planned, answered: answered.collect() }
+    }
+
+    fn wait(&mut self, until: Option<Instant>, api: &mut impl Api) {
+        let until = until.map(|until| until - self.begin);
+        let back = self.in_flight.first_key_value().map(|((back, _), _)| *back);
+        let next = [back, until].into_iter().flatten().min();
+        self.run.time = self.run.time.max(next.expect("a wait has something to wait for"));
+        if back.is_none_or(|back| back > self.run.time) {
+            return;
+        }
+        let Some((_, (ticket, attempt))) = self.in_flight.pop_first() else { return };
+        api.observe(&attempt, &self.run.scheduler, self.run.time);
+        let at = Moment { mono: self.begin + self.run.time, wall: Timestamp::UNIX_EPOCH };
+        self.run.scheduler.settle(ticket, attempt, at);
+    }
+}
+
+impl Run {
+    /// How often this email was looked up, canaries aside.
+    pub(super) fn attempts(&self, number: usize) -> usize {
+        let of_email = |one: &&Request| one.number == number && one.kind != RequestKind::Check;
+        self.requests.iter().filter(of_email).count()
+    }
+
+    pub(super) fn checks(&self) -> usize {
+        self.requests.iter().filter(|one| one.kind == RequestKind::Check).count()
+    }
+
+    pub(super) fn outcome(&self, number: usize) -> &Outcome {
+        &self.settled.iter().find(|one| one.planned.key == number as i64).unwrap().outcome
+    }
+
+    pub(super) fn failed(&self) -> usize {
+        let failed = |one: &&Settled| matches!(one.outcome, Outcome::Failed { .. });
+        self.settled.iter().filter(failed).count()
+    }
+
+    pub(super) fn stop(&self) -> Option<&StopReason> {
+        self.scheduler.stop_reason()
+    }
+}
+
+fn email(number: usize) -> String {
+    format!("e{number}@x")
+}
+
+fn number(email: &str) -> usize {
+    email.trim_start_matches('e').trim_end_matches("@x").parse().unwrap()
+}
+
+pub(super) const LATENCY: Duration = Duration::from_millis(50);
+
+fn attempt(status: Option<u16>, answer: Answer) -> Attempt {
+    Attempt { answer, status, retry_after: None, latency: LATENCY }
+}
+
+pub(super) fn found() -> Attempt {
+    let customer = CustomerBody::new(br#"{"id":"c"}"#).unwrap();
+    attempt(Some(200), Answer::Found(Box::new(customer)))
+}
+
+pub(super) fn failing(code: FailureCode, status: Option<u16>) -> Attempt {
+    attempt(status, Answer::Retry(Failure::new(code, code.name())))
+}
+
+pub(super) fn server_error() -> Attempt {
+    failing(FailureCode::ServerError, Some(500))
+}
+
+pub(super) fn throttled(retry_after: Option<u64>) -> Attempt {
+    let retry_after = retry_after.map(Duration::from_secs);
+    Attempt { retry_after, ..failing(FailureCode::RateLimited, Some(429)) }
+}
+
+pub(super) fn refused() -> Attempt {
+    attempt(Some(401), Answer::KeyRefused)
+}
+
+pub(super) fn permanent() -> Attempt {
+    attempt(Some(418), Answer::Failed(Failure::new(FailureCode::UnexpectedStatus, "x")))
+}

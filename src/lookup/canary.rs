@@ -59,6 +59,17 @@ pub(super) struct Canary {
     checks: u64,
 }
 
+/// Whom a round looks up, and so what its refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// Emails of the plan and of earlier runs: one that was answered meanwhile knows better.
+    Candidates,
+    /// The newest answered email.
+    Newest,
+    /// The answered emails before it: the newest was refused.
+    Others,
+}
+
 #[derive(Debug)]
 struct Round {
     number: u64,
@@ -67,8 +78,7 @@ struct Round {
     not_before: Option<Instant>,
     refused: bool,
     failed: Option<String>,
-    /// Whether the newest known email was refused before, and others confirm it.
-    is_confirmation: bool,
+    choice: Choice,
 }
 
 impl Canary {
@@ -119,7 +129,7 @@ impl Canary {
         let Some(newest) = self.known.front().cloned() else {
             return false;
         };
-        self.begin(vec![newest]);
+        self.begin(vec![newest], Choice::Newest);
         true
     }
 
@@ -132,11 +142,11 @@ impl Canary {
         }
         self.lacks_candidates = planned.is_empty();
         if !self.lacks_candidates {
-            self.begin(planned);
+            self.begin(planned, Choice::Candidates);
         }
     }
 
-    fn begin(&mut self, to_send: Vec<String>) {
+    fn begin(&mut self, to_send: Vec<String>, choice: Choice) {
         self.rounds += 1;
         self.round = Some(Round {
             number: self.rounds,
@@ -145,7 +155,7 @@ impl Canary {
             not_before: None,
             refused: false,
             failed: None,
-            is_confirmation: false,
+            choice,
         });
     }
 
@@ -209,26 +219,27 @@ impl Canary {
         if round.in_flight > 0 || !round.to_send.is_empty() {
             return None;
         }
-        let Round { failed, refused, is_confirmation, .. } = self.round.take()?;
-        match failed {
-            Some(cause) => Some(Verdict::Unreachable(cause)),
-            None if refused && self.has_vouched && !is_confirmation => self.confirm_refusal(),
-            None => Some(Verdict::KeyRefused),
+        let Round { failed, refused, choice, .. } = self.round.take()?;
+        if let Some(cause) = failed {
+            return Some(Verdict::Unreachable(cause));
         }
+        let is_confirmed = match choice {
+            Choice::Candidates => !self.begin_known(),
+            Choice::Newest if refused && self.has_vouched => !self.begin_others(),
+            Choice::Newest | Choice::Others => true,
+        };
+        is_confirmed.then_some(Verdict::KeyRefused)
     }
 
     /// Where single emails are refused, the canary's may become one of them: the other known ones
-    /// decide.
-    fn confirm_refusal(&mut self) -> Option<Verdict> {
+    /// decide, if there are any.
+    fn begin_others(&mut self) -> bool {
         let others: Vec<String> = self.known.iter().skip(1).cloned().collect();
-        if others.is_empty() {
-            return Some(Verdict::KeyRefused);
+        let any = !others.is_empty();
+        if any {
+            self.begin(others, Choice::Others);
         }
-        self.begin(others);
-        if let Some(round) = &mut self.round {
-            round.is_confirmation = true;
-        }
-        None
+        any
     }
 
     /// Refused emails turned out to be refused alone.
@@ -287,6 +298,15 @@ mod tests {
         canary.begin_known();
         assert_eq!(settle(&mut canary, CanaryAnswer::Refused), None);
         assert_eq!(settle(&mut canary, CanaryAnswer::Refused), Some(Verdict::KeyRefused));
+    }
+
+    #[test]
+    fn an_email_that_was_answered_meanwhile_knows_better_than_refused_candidates() {
+        let mut canary = Canary::default();
+        canary.begin_with(candidates(&["a"], &[]));
+        canary.note_answer("b");
+        assert_eq!(settle(&mut canary, CanaryAnswer::Refused), None);
+        assert_eq!(canary.send(time::instant()).unwrap().0, "b");
     }
 
     #[test]

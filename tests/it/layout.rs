@@ -8,13 +8,13 @@ use crate::support::rust::{Modules, modules, parse};
 /// What every part may use.
 const VOCABULARY: [&str; 5] = ["domain", "display", "percent", "time", "stop_switch"];
 
-/// The parts in the order of the path of an email, and what each imports besides the vocabulary: at
-/// most the part before it.
+/// The parts in the order of the path of an email, and what each imports besides the vocabulary: the
+/// part before it, and for lookups the API.
 const STAGES: [(&str, &[&str]); 6] = [
     ("source", &[]),
     ("plan", &["source"]),
     ("api", &[]),
-    ("lookup", &["api"]),
+    ("lookup", &["plan", "api"]),
     ("store", &[]),
     ("report", &[]),
 ];

@@ -74,7 +74,11 @@ impl StopReason {
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |time: &Duration| humantime::format_duration(*time);
+        // What was measured has nanoseconds that nobody wants to read.
+        let time = |time: &Duration| {
+            let whole = Duration::from_secs(time.as_secs());
+            humantime::format_duration(if whole.is_zero() { *time } else { whole })
+        };
         match self {
             Self::Limit(limit) => write!(f, "--limit {limit} reached"),
             Self::Deadline(after) => write!(f, "--deadline {} reached", time(after)),

@@ -188,7 +188,9 @@ fn hints(run: &RunReport) -> Vec<String> {
     }
     let store = &run.store_option;
     if run.exit_code == Some(Exit::WrongKey.code()) {
-        hints.push("No email was marked as failed. Fix the key, then resume.".to_owned());
+        hints.push(
+            "No email was marked as failed. Check the key and --api-url, then resume.".to_owned(),
+        );
     }
     if run.replaced {
         hints.push("A later run of the same source took its pending emails over.".to_owned());

@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     ];
     for (what, pass) in again {
         store.connection.execute("UPDATE _plan_items SET first_lookup = NULL", [])?;
-        store.truncate_log()?;
+        store.checkpoint()?;
         report(what, write(&store, &source, pass)?, source.emails);
     }
     drop(store);
@@ -79,7 +79,7 @@ fn main() -> Result<()> {
 fn planned(source: &Source, path: &Path) -> Result<(Store, Spent)> {
     let store = Store::open(path)?;
     let spent = plan(&store, source)?;
-    store.truncate_log()?;
+    store.checkpoint()?;
     Ok((store, spent))
 }
 

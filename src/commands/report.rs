@@ -9,7 +9,7 @@ use crate::commands::print;
 use crate::domain::exit::Exit;
 use crate::domain::run::{RunReport, Status};
 use crate::report::Format;
-use crate::store::lock::RunLock;
+use crate::store::lock;
 use crate::store::report_data;
 use crate::store::{open_to_read, runs};
 use std::path::Path;
@@ -40,7 +40,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Error> {
 /// A run that is `running` while nobody holds the lock was killed.
 pub fn as_it_is(mut run: RunReport, store: &Path) -> RunReport {
     run.store_option = store_option(store);
-    if run.status == Status::Running && !RunLock::is_held(store) {
+    if run.status == Status::Running && !lock::is_held(store) {
         return runs::as_killed(run);
     }
     run

@@ -2,12 +2,12 @@
 
 use crate::domain::outcome::{CanaryCandidates, PlannedEmail};
 use rusqlite::{Connection, OptionalExtension as _, Result};
+use std::ops::Deref;
 
 /// A place in a plan, with a connection of its own that only reads. Positions grow, so what is
 /// being written behind it is never read again.
-#[derive(Debug)]
 pub struct Cursor {
-    reader: Connection,
+    reader: Box<dyn Deref<Target = Connection> + Send>,
     run_id: i64,
     after: i64,
     left: u64,
@@ -17,7 +17,12 @@ pub struct Cursor {
 
 impl Cursor {
     /// A cursor before the first pending email of `run_id`, that hands out `limit` at most.
-    pub fn new(reader: Connection, run_id: i64, limit: Option<u64>) -> Self {
+    pub fn new(
+        reader: impl Deref<Target = Connection> + Send + 'static,
+        run_id: i64,
+        limit: Option<u64>,
+    ) -> Self {
+        let reader = Box::new(reader);
         Self { reader, run_id, after: -1, left: limit.unwrap_or(u64::MAX), answered: None }
     }
 

@@ -4,6 +4,7 @@ use crate::display::{escaped, shown};
 use crate::domain::customer::BrokenCustomer;
 use crate::store::BUSY_TIMEOUT;
 use rusqlite::ErrorCode;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -33,9 +34,19 @@ pub enum StoreError {
         /// The version that migrated it last.
         made_by: String,
     },
-    /// Another run writes it.
-    #[error("Another run holds the store {}. Try again when it has ended.", shown(.0))]
-    Held(PathBuf),
+    #[error("{0}")]
+    Held(Held),
+    /// Hard links.
+    #[error(
+        "The store {} has several names (hard links), and SQLite would keep a log beside each. Remove all but one, or use a copy.",
+        shown(.0)
+    )]
+    SeveralNames(PathBuf),
+    #[error(
+        "The store {} is on a network file system ({kind}), where SQLite can lose what was committed. Name one on a local disk with --store.",
+        shown(path)
+    )]
+    Network { path: PathBuf, kind: &'static str },
     /// Another program writes it.
     #[error(
         "Another program has locked the store for more than {} s. End its transaction, then start again; what was committed is intact.",
@@ -62,6 +73,39 @@ pub enum StoreError {
     Answer(#[from] BrokenCustomer),
     #[error("The store cannot be used: {0}. What was committed is intact.")]
     Sqlite(rusqlite::Error),
+}
+
+/// Another run writes the store.
+#[derive(Debug)]
+pub struct Held {
+    pub path: PathBuf,
+    /// Not known for an instant after it took the lock.
+    pub holder: Option<Holder>,
+}
+
+/// The process that writes a store.
+#[derive(Debug)]
+pub struct Holder {
+    pub pid: u32,
+    /// When it took the lock, as the store writes times.
+    pub since: String,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = shown(&self.path);
+        match &self.holder {
+            Some(Holder { pid, since }) => {
+                write!(
+                    f,
+                    "Another run holds the store {path}: process {pid}, since {}.",
+                    escaped(since)
+                )?;
+            }
+            None => write!(f, "Another run holds the store {path}.")?,
+        }
+        f.write_str(" Try again when it has ended, or wait for it with --wait-for-lock 10m.")
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -4,6 +4,7 @@ mod changes;
 pub mod customers;
 mod erase;
 mod error;
+mod file;
 pub mod finish;
 mod intervals;
 pub mod learned;
@@ -20,7 +21,7 @@ mod undo;
 pub mod writer;
 pub mod wrong_key;
 
-pub use error::StoreError;
+pub use error::{Held, Holder, StoreError};
 
 use crate::time;
 use error::{unopenable, unusable};
@@ -28,9 +29,10 @@ use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use schema::{Content, check, migrate};
-use std::fs::OpenOptions;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long to wait for another program's write lock: long enough for any report's transaction,
@@ -58,12 +60,37 @@ pub struct Store {
     path: PathBuf,
     is_new: bool,
     first_request: i64,
-    _lock: Option<RunLock>,
+    /// Outlives every connection.
+    lock: Option<Arc<RunLock>>,
+}
+
+/// A connection that only reads, for the time of a run.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    _lock: Option<Arc<RunLock>>,
+}
+
+impl Deref for Reader {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// Whether all that was committed is in the database now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// It is, and the log is empty.
+    Complete,
+    /// Some of it is in the log, because another program reads what was before.
+    ReaderInTheWay,
 }
 
 impl Store {
     /// Opens the store at `path` for a run; makes it, readable by its owner alone, if it is not
-    /// there, and brings its layout up to date.
+    /// there, and brings its layout up to date. Does not wait for another run.
     ///
     /// # Errors
     /// Any [`StoreError`] but `NotThere`. Nothing is changed then.
@@ -72,56 +99,62 @@ impl Store {
         if path.is_dir() {
             return Err(unopenable(io::ErrorKind::IsADirectory.into()));
         }
-        if path.exists() {
-            // Before there is a lock file beside it.
-            check(&open_read_only(path)?, path)?;
-        }
+        let is_new = !path.exists();
         let lock = RunLock::take(path).map_err(|error| match error {
-            LockError::Held => StoreError::Held(path.to_owned()),
+            LockError::Held => {
+                StoreError::Held(Held { path: path.to_owned(), holder: holder(path) })
+            }
             LockError::Io(error) => unopenable(error),
         })?;
-        let is_new = make_private(path).map_err(unopenable)?;
-        let mut connection = Connection::open(path).map_err(|error| unusable(path, error))?;
-        check(&connection, path)?;
-        configure(&connection).map_err(|error| unusable(path, error))?;
-        migrate(&mut connection, path)?;
+        let opened = Self::open_locked(path, &lock);
+        let (connection, path, first_request) = opened.inspect_err(|_| {
+            if is_new {
+                file::remove(path);
+            }
+        })?;
+        Ok(Self { connection, path, is_new, first_request, lock: Some(Arc::new(lock)) })
+    }
+
+    fn open_locked(path: &Path, lock: &RunLock) -> Result<(Connection, PathBuf, i64), StoreError> {
+        file::check(lock.file(), path)?;
+        // SQLite keeps its log beside the file itself, not beside a link to it.
+        let path = path.canonicalize().map_err(|error| unopenable(path, &error))?;
+        let mut connection = Connection::open(&path).map_err(|error| unusable(&path, error))?;
+        check(&connection, &path)?;
+        put_temporary_files_beside(&connection, &path);
+        configure(&connection).map_err(|error| unusable(&path, error))?;
+        migrate(&mut connection, &path)?;
         let first_request = begin_process(&mut connection)?;
-        let path = path.to_owned();
-        Ok(Self { connection, path, is_new, first_request, _lock: Some(lock) })
+        file::share_mode(&path);
+        Ok((connection, path, first_request))
     }
 
     /// A store that lives in a temporary file and is gone when dropped, for planning on trial
     /// where there is no store yet.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// The temporary file cannot be made.
     pub fn temporary() -> Result<Self, StoreError> {
         let mut connection = Connection::open("")?;
         configure(&connection)?;
         migrate(&mut connection, Path::new("(temporary)"))?;
-        Ok(Self { connection, path: PathBuf::new(), is_new: false, first_request: 1, _lock: None })
+        Ok(Self { connection, path: PathBuf::new(), is_new: false, first_request: 1, lock: None })
     }
 
-    /// A second connection, which only reads, for the time of a run.
+    /// A second connection, which only reads.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn reader(&self) -> Result<Connection, StoreError> {
-        open_to_read(&self.path)
+    /// The store cannot be read.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Ok(Reader { connection: open_to_read(&self.path)?, _lock: self.lock.clone() })
     }
 
     /// Takes a store away that was made for nothing; one that was there before stays.
     pub fn discard(self) {
-        let Self { connection, path, is_new, _lock: lock, .. } = self;
+        let Self { connection, path, is_new, lock, .. } = self;
         drop(connection);
         if is_new {
-            // The lock file last, while the lock is held.
-            for ending in ["-wal", "-shm", "", "-lock"] {
-                let mut file = path.clone().into_os_string();
-                file.push(ending);
-                // What cannot be taken away is an empty store, which harms nobody.
-                let _ = std::fs::remove_file(file);
-            }
+            file::remove(&path);
         }
         drop(lock);
     }
@@ -146,11 +179,19 @@ impl Store {
         Ok(self.connection.execute_batch("PRAGMA optimize = 0x10002")?)
     }
 
-    /// Gives the room of the write-ahead log back. The files stay, so that accounts which may
-    /// only read can still open the store.
-    pub fn truncate_log(&self) -> Result<(), StoreError> {
+    /// Brings what was committed into the database and gives the room of the log back, without
+    /// waiting for anybody. The log's files stay, so that accounts which may only read can still open
+    /// the store.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        self.connection.busy_timeout(Duration::ZERO)?;
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        Ok(self.connection.query_row(checkpoint, [], |_| Ok(()))?)
+        let is_busy = self.connection.query_row(checkpoint, [], |row| row.get(0));
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        file::share_mode(&self.path);
+        Ok(if is_busy? { Checkpoint::ReaderInTheWay } else { Checkpoint::Complete })
     }
 }
 
@@ -176,17 +217,21 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))
 }
 
-/// Makes the file if it is not there, for its owner alone: it holds personal data. The files that
-/// SQLite puts beside it take over its mode. Whether it was made.
-fn make_private(path: &Path) -> io::Result<bool> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+/// The process that took the lock last: the one that has it, if the lock is held.
+fn holder(path: &Path) -> Option<Holder> {
+    let connection = open_to_read(path).ok()?;
+    let select = "SELECT holder_pid, holder_since FROM _store";
+    let holder =
+        connection.query_row(select, [], |row| Ok(Holder { pid: row.get(0)?, since: row.get(1)? }));
+    holder.ok()
+}
+
+/// Lets SQLite put what does not fit into memory beside the store, where there is room for it; a
+/// machine may have no other folder for temporary files.
+fn put_temporary_files_beside(connection: &Connection, path: &Path) {
+    if let Some(folder) = path.parent().and_then(Path::to_str) {
+        // A folder that cannot be written is none for temporary files: SQLite takes another.
+        let _ = connection.pragma_update(None, "temp_store_directory", folder);
     }
 }
 
@@ -207,6 +252,8 @@ fn begin_process(connection: &mut Connection) -> Result<i64, StoreError> {
     let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     changes::raise_next_id(&begin, time::now())?;
     let first_request = runs::begin_process(&begin)?;
+    let held = "UPDATE _store SET holder_pid = ?1, holder_since = ?2";
+    begin.execute(held, (std::process::id(), time::text(time::now())))?;
     begin.commit()?;
     Ok(first_request)
 }
@@ -245,7 +292,7 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("s.db");
         let store = Store::open(&path).unwrap();
-        store.truncate_log().unwrap();
+        assert_eq!(store.checkpoint().unwrap(), Checkpoint::Complete);
         drop(store);
         drop(open_to_read(&path).unwrap());
         assert_eq!(folder.path().join("s.db-wal").metadata().unwrap().len(), 0);
@@ -280,7 +327,7 @@ mod tests {
         let store = Store::open(&path).unwrap();
         store.connection.pragma_update(None, "user_version", 99).unwrap();
         store.connection.execute("UPDATE _store SET program_version = '9.9.9'", []).unwrap();
-        store.truncate_log().unwrap();
+        assert_eq!(store.checkpoint().unwrap(), Checkpoint::Complete);
         drop(store);
         let before = std::fs::read(&path).unwrap();
         let error = Store::open(&path).unwrap_err();
@@ -304,6 +351,8 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("s.db");
         let _first = Store::open(&path).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::Held(_))));
+        let refused = Store::open(&path).unwrap_err().to_string();
+        let holder = format!("process {}, since 2", std::process::id());
+        assert!(refused.contains(&holder), "{refused}");
     }
 }

@@ -10,7 +10,7 @@ use crate::store::customers::{Answered, Customers, Upserted};
 use crate::store::live::{Live, lock};
 use crate::store::lookups::{self, FinishedLookup};
 use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
-use crate::store::{Store, StoreError, finish, runs, series};
+use crate::store::{Checkpoint, Store, StoreError, finish, runs, series};
 use crate::time;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use std::rc::Rc;
@@ -325,7 +325,13 @@ impl BatchWriter {
         last.commit()?;
         self.publish();
         store.update_statistics()?;
-        store.truncate_log()
+        if store.checkpoint()? == Checkpoint::ReaderInTheWay {
+            tracing::warn!(
+                "Another program reads the store, so its -wal file keeps what that one does not see \
+                 yet. The next run shortens it."
+            );
+        }
+        Ok(())
     }
 }
 

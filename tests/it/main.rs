@@ -20,6 +20,7 @@ mod kills;
 mod layout;
 mod names;
 mod on_the_wire;
+mod one_writer;
 mod pace;
 mod ping;
 mod plan;

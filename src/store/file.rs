@@ -1,0 +1,125 @@
+//! The files of a store: what they may be, and who may read them.
+
+use crate::store::error::{StoreError, unopenable};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The files that SQLite keeps beside a store.
+const LOG_FILES: [&str; 2] = ["-wal", "-shm"];
+
+/// Refuses a file on which SQLite's promises do not hold.
+pub(super) fn check(file: &File, path: &Path) -> Result<(), StoreError> {
+    let metadata = file.metadata().map_err(|error| unopenable(path, &error))?;
+    if !metadata.is_file() {
+        return Err(unopenable(path, &io::Error::other("it is not a regular file")));
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&metadata) > 1 {
+        return Err(StoreError::SeveralNames(path.to_owned()));
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(kind) = network_file_system(file) {
+        return Err(StoreError::Network { path: path.to_owned(), kind });
+    }
+    Ok(())
+}
+
+/// The kind of network file system that a file is on, if it is. The numbers are those of
+/// `statfs(2)`.
+#[cfg(target_os = "linux")]
+fn network_file_system(file: &File) -> Option<&'static str> {
+    let kind = rustix::fs::fstatfs(file).ok()?.f_type;
+    network_kind(u64::try_from(kind).unwrap_or_default() & 0xffff_ffff)
+}
+
+#[cfg(target_os = "linux")]
+fn network_kind(number: u64) -> Option<&'static str> {
+    Some(match number {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
+        0x00c3_6400 => "CephFS",
+        0x0bd0_0bd0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x7375_7245 => "Coda",
+        0x786f_4256 => "a shared folder of VirtualBox",
+        _ => return None,
+    })
+}
+
+/// Gives the files beside a store its mode, and its group where that is allowed, so that whoever may
+/// read the store can also read what is not in it yet.
+#[cfg(unix)]
+pub(super) fn share_mode(path: &Path) {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let Ok(store) = path.metadata() else {
+        return;
+    };
+    for file in beside(path) {
+        let Ok(beside) = file.metadata() else {
+            continue;
+        };
+        // Where that is not allowed, the owner of the files has to see to it.
+        if beside.gid() != store.gid() {
+            let _ = chown(&file, None, Some(store.gid()));
+        }
+        if beside.mode() != store.mode() {
+            let _ = std::fs::set_permissions(&file, store.permissions());
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn share_mode(_: &Path) {}
+
+/// Takes a store away.
+pub(super) fn remove(path: &Path) {
+    // A link to it stays, as it was there before.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    for file in beside(&path).into_iter().chain([path.clone()]) {
+        // What cannot be taken away is an empty store, which harms nobody.
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+pub(super) fn beside(path: &Path) -> [PathBuf; 2] {
+    LOG_FILES.map(|ending| {
+        let mut file = path.as_os_str().to_owned();
+        file.push(ending);
+        file.into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn network_file_systems_are_known_by_their_number() {
+        assert_eq!(network_kind(0x6969), Some("NFS"));
+        assert_eq!(network_kind(0xff53_4d42), Some("SMB"));
+        assert_eq!(network_kind(0xef53), None, "ext4");
+        assert_eq!(network_kind(0x0102_1994), None, "tmpfs");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_files_beside_follow_the_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        let set = |file: &Path, mode| {
+            std::fs::write(file, "").unwrap();
+            std::fs::set_permissions(file, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        set(&path, 0o644);
+        beside(&path).iter().for_each(|file| set(file, 0o600));
+        share_mode(&path);
+        for file in beside(&path) {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        }
+    }
+}

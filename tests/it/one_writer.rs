@@ -24,7 +24,7 @@ fn no_other_path_and_no_removed_file_lets_a_second_run_in() {
     let sandbox = start_sandbox(Duration::from_millis(20));
     let dir = TestDir::new();
     dir.emails(emails(2000));
-    let first = dir.sync(sandbox.url()).args(["--rate", "50/s"]).start();
+    let first = dir.sync(sandbox.url()).args(["--rate", "10/s"]).start();
     wait_until("the first run writes", || dir.number(SETTLED) > 0);
     symlink("s.db", dir.path("soft.db")).unwrap();
     fs::create_dir(dir.path("there")).unwrap();
@@ -95,7 +95,7 @@ fn a_live_run_is_seen_by_whoever_may_read_the_store() {
     let sandbox = start_sandbox(Duration::from_millis(20));
     let dir = TestDir::new();
     dir.emails(emails(2000));
-    let run = dir.sync(sandbox.url()).args(["--rate", "50/s"]).after("umask 077").start();
+    let run = dir.sync(sandbox.url()).args(["--rate", "10/s"]).after("umask 077").start();
     wait_until("the run writes", || dir.number(SETTLED) > 0);
     dir.command(["report"]).run().exits(0).stdout_has("Run 1: running");
     assert!(run.kill());

@@ -2,7 +2,7 @@
 
 use super::{Check, Status};
 use crate::display::{escaped, shown};
-use crate::store::lock::RunLock;
+use crate::store::lock;
 use crate::store::{StoreError, open_to_read};
 use rusqlite::Connection;
 use rustix::fs::{statfs, statvfs};
@@ -76,7 +76,7 @@ fn check_room(folder: &Path, plan_bytes: u64) -> Check {
 }
 
 fn check_lock(path: &Path) -> Check {
-    if RunLock::is_held(path) {
+    if lock::is_held(path) {
         Check::warning("lock", "a run is working on this store now; another one would exit with 75")
     } else {
         Check::ok("lock", "free")
@@ -151,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
         let store = Store::open(&path).unwrap();
-        store.truncate_log().unwrap();
+        store.checkpoint().unwrap();
         drop(store);
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;

@@ -136,7 +136,9 @@ fn save_learned(store: &Store, api_url: &str, learned: LearnedLimits) -> Result<
     let LearnedLimits { concurrency, rate } = learned;
     let limits = learned::LearnedLimits { concurrency: u32::try_from(concurrency).ok(), rate };
     learned::save(&store.connection, api_url, limits, &time::text(time::now()))?;
-    Ok(store.truncate_log()?)
+    // A reader in the way was reported as the run ended.
+    store.checkpoint()?;
+    Ok(())
 }
 
 /// Jitter should differ between processes that start at the same minute.

@@ -137,12 +137,12 @@ async fn wait_for_store(session: &Session<'_>) -> Result<Store, Error> {
     let mut is_first = true;
     loop {
         match open_store(settings) {
-            Err(Error::Store(StoreError::Held(store))) if time::instant() < until => {
+            Err(Error::Store(StoreError::Held(held))) if time::instant() < until => {
                 if let Some(reason) = stop.reason() {
                     return Err(Error::StoppedPlanning(reason));
                 }
                 if std::mem::take(&mut is_first) {
-                    let store = shown(&store);
+                    let store = shown(&held.path);
                     tracing::info!(
                         event = "waiting",
                         "Waiting for another run that holds {store}."

@@ -9,8 +9,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-/// A reader that looks whether the lock is held has it for an instant.
-const TRIES: u32 = 1_000;
+/// A reader that looks whether the lock is held has it for an instant. On a busy machine each try can
+/// take milliseconds, because others run meanwhile.
+const TRIES: u32 = 50;
 
 /// Held as long as it lives.
 #[derive(Debug)]

@@ -43,7 +43,8 @@ fn no_other_path_and_no_removed_file_lets_a_second_run_in() {
     assert!(first.kill());
     dir.sync(sandbox.url()).args(["--store", "hard.db"]).run().exits(1).stderr_has("several names");
     fs::remove_file(dir.path("hard.db")).unwrap();
-    dir.sync_of(sandbox.url(), ["--resume", "--store", "soft.db"]).run().exits(0);
+    let resumed = ["--resume", "--rate", "2000/s", "--store", "soft.db"];
+    dir.sync_of(sandbox.url(), resumed).run().exits(0);
     assert_eq!(dir.number("SELECT count(*) FROM runs WHERE status = 'complete'"), 1);
 }
 

@@ -58,7 +58,7 @@ pub struct NewPlan {
 /// Where the emails of a plan come from.
 #[derive(Clone, Debug)]
 pub enum Emails {
-    Source(SourceSettings),
+    Source(Box<SourceSettings>),
     /// The store: those whose last lookup failed or was rejected.
     Unanswered,
 }
@@ -108,9 +108,11 @@ impl SyncSettings {
         let PlanArgs { max_age, limit, deadline, accept_missing } = args.plan;
         let emails = match (args.retry_failed, args.source) {
             (true, _) => Some(Emails::Unanswered),
-            (false, Some(source)) => {
-                Some(Emails::Source(source_settings(&source, args.source_options, &store)?))
-            }
+            (false, Some(source)) => Some(Emails::Source(Box::new(source_settings(
+                &source,
+                args.source_options,
+                &store,
+            )?))),
             (false, None) => None,
         };
         let plan = emails.map(|emails| NewPlan { emails, max_age });

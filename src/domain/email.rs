@@ -1,5 +1,5 @@
 //! The one place that knows addresses: what one may look like, and why a text is none. What can
-//! surround one is taken off by [`unwrap`] first.
+//! surround one is taken off by [`unwrap()`] first.
 //!
 //! Pure: no clock, no I/O.
 

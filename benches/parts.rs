@@ -269,7 +269,7 @@ mod store {
                 position: n as i64 + 1,
                 key: n as i64 + 1,
                 email: email(n),
-                led_to: Some(n as i64 + 1),
+                resolved_to: Some(n as i64 + 1),
             },
             outcome: Outcome::Found(Box::new(found(n, first_device))),
             status: Some(200),

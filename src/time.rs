@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use std::time::Instant;
 
-/// The wall clock. It may jump: only for times that are told, never for waits.
+/// The wall clock. It may jump: only for times that are shown or stored, never for waits.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn now() -> Timestamp {
     Timestamp::now()

@@ -256,8 +256,8 @@ mod tests {
         let key = ApiKey::parse("  s3cret-key\n").unwrap();
         assert_eq!(key.header().as_bytes(), b"s3cret-key");
         let source = KeySource::Given(key.clone());
-        let told = format!("{key:?} {source:?} {:?}", key.header());
-        assert!(!told.contains("s3cret"), "{told}");
+        let shown = format!("{key:?} {source:?} {:?}", key.header());
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_without_being_told() {
+    fn an_invalid_key_is_refused_without_being_shown() {
         for text in ["", " \n", "two words", "schlüssel", "tab\tbed", "nul\0"] {
             let error = ApiKey::parse(text).unwrap_err();
             assert!(text.trim().is_empty() || !error.contains(text.trim()));

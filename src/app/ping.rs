@@ -67,7 +67,7 @@ impl fmt::Debug for PingUrl {
     }
 }
 
-/// What a monitor is told, with the body of the request.
+/// What is sent to a monitor, with the body of the request.
 #[derive(Debug, PartialEq, Eq)]
 enum Signal {
     Start,

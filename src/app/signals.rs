@@ -19,7 +19,7 @@ pub fn listen(stop: StopSwitch, print_status: impl Fn() + Send + 'static) -> io:
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = if os::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
     let mut status = signal(SignalKind::user_defined1())?;
-    // Heard, though nobody listens: it kills no more, and the write reports the limit itself.
+    // Caught and ignored, so that it does not kill the process: the write reports the limit itself.
     drop(signal(SignalKind::from_raw(FILE_SIZE_LIMIT))?);
     tokio::spawn(async move {
         let mut asked = false;

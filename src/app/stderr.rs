@@ -1,4 +1,4 @@
-//! Standard error, written by a thread of its own: one that is full, slow, closed or read by nobody
+//! Standard error, written by a thread of its own: one that is full, slow, closed or not read
 //! neither delays a lookup nor ends a run.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, TermLike};

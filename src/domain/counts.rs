@@ -24,7 +24,7 @@ pub struct Counts {
     pub planned: u64,
     /// Of these, resolved to a customer.
     pub found: u64,
-    /// Of these, resolved to nobody.
+    /// Of these, resolved to no customer.
     pub not_found: u64,
     /// Of these, not accepted as an email by the API.
     pub rejected: u64,

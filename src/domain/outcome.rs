@@ -17,7 +17,7 @@ pub struct PlannedEmail {
     /// The normalised address.
     pub email: String,
     /// The key of the customer that the email led to so far.
-    pub led_to: Option<i64>,
+    pub resolved_to: Option<i64>,
 }
 
 /// Emails that a canary may look up before one was answered in this process.
@@ -182,9 +182,9 @@ impl Settled {
 /// What became of an email.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It leads to this customer.
+    /// It resolves to this customer.
     Found(Box<CustomerBody>),
-    /// It leads to nobody.
+    /// It resolves to no customer.
     NotFound,
     /// The API does not take it for an email.
     Rejected(String),
@@ -264,9 +264,9 @@ pub enum ChangeKind {
     OrderAdded,
     /// An order is no longer listed.
     OrderRemoved,
-    /// No email leads to the customer any more.
+    /// No email resolves to the customer any more.
     Missing,
-    /// An email leads to a missing customer again.
+    /// An email resolves to a missing customer again.
     Returned,
     /// All that was known of the customer was removed, but for its id.
     Erased,

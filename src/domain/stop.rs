@@ -74,7 +74,7 @@ impl StopReason {
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What was measured has nanoseconds that nobody wants to read.
+        // What was measured has nanoseconds, which only distract.
         let time = |time: &Duration| {
             let whole = Duration::from_secs(time.as_secs());
             humantime::format_duration(if whole.is_zero() { *time } else { whole })

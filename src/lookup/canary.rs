@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// An answered canary vouches for what fails within this time after it.
 const VOUCHES: Duration = Duration::from_secs(1);
 
-/// While emails go on failing, a new one is sent this long after the last answer, so that lookups
+/// While emails keep failing, a new one is sent this long after the last answer, so that lookups
 /// need not stop for it.
 const RENEWED_AFTER: Duration = Duration::from_millis(500);
 
@@ -106,7 +106,7 @@ impl Canary {
         self.answered_at.is_some_and(|at| now < at + VOUCHES)
     }
 
-    /// When the next one is to be sent while emails go on failing.
+    /// When the next one is to be sent while emails keep failing.
     pub(super) fn renewed_at(&self) -> Option<Instant> {
         self.answered_at.map(|at| at + RENEWED_AFTER)
     }

@@ -84,7 +84,7 @@ impl OutageDetector {
         self.silent_since.get_or_insert(now);
     }
 
-    /// Our own rate limit lets nothing start until then, so nobody can answer.
+    /// Our own rate limit lets nothing start until then, so nothing can be answered.
     pub(super) fn wait_ourselves(&mut self, now: Instant, until: Instant) {
         let from = self.own_wait_until.map_or(now, |until| until.max(now));
         if let Some(since) = &mut self.silent_since {

@@ -74,7 +74,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     fn settled(outcome: Outcome) -> Settled {
-        let planned = PlannedEmail { position: 0, key: 1, email: "a@x".into(), led_to: None };
+        let planned = PlannedEmail { position: 0, key: 1, email: "a@x".into(), resolved_to: None };
         Settled { planned, outcome, status: None, attempts: 1, request: 1, at: time::now() }
     }
 

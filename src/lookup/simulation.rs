@@ -207,7 +207,7 @@ impl Playing {
             position: number as i64,
             key: number as i64,
             email: email(number),
-            led_to: None,
+            resolved_to: None,
         });
         page.collect()
     }

@@ -179,8 +179,8 @@ impl<'a> Desk<'a> {
                 self.summary.invalid.push(InvalidRows { reason, rows: 1, first: row.row });
             }
         }
-        let told = reason.to_string();
-        self.add_reject.execute((self.run_id, row.row as i64, &row.text, reason.code(), told))?;
+        let text = reason.to_string();
+        self.add_reject.execute((self.run_id, row.row as i64, &row.text, reason.code(), text))?;
         Ok(())
     }
 

@@ -43,7 +43,7 @@ impl Cursor {
                 position: row.get(0)?,
                 key: row.get(1)?,
                 email: row.get(2)?,
-                led_to: row.get(3)?,
+                resolved_to: row.get(3)?,
             })
         })?;
         let page = page.collect::<Result<Vec<_>>>()?;

@@ -78,7 +78,7 @@ mod tests {
     use crate::report::tests::sample;
 
     #[test]
-    fn every_count_and_its_story_is_told() {
+    fn every_count_is_rendered() {
         insta::assert_snapshot!(render(&sample()));
     }
 

@@ -55,7 +55,7 @@ pub fn replace<E: From<io::Error>>(
     Ok(())
 }
 
-/// A link stays, and the file that it leads to is replaced, or made.
+/// A link stays, and its target is replaced, or made.
 fn target(path: &Path) -> PathBuf {
     let beside = |link: PathBuf| path.parent().unwrap_or(Path::new("")).join(link);
     fs::canonicalize(path)

@@ -12,7 +12,7 @@ pub(super) const MAX_LISTED: usize = 10;
 /// The longest name of a column or table that a message repeats, in characters.
 const NAME_CHARS: usize = 60;
 
-/// Which of the program's ends a [`SourceError`] leads to.
+/// Which exit code a [`SourceError`] causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceErrorKind {
     /// The settings contradict each other or cannot be read: the command line is wrong.
@@ -119,7 +119,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Which end of the program this leads to: only [`SourceErrorKind::Usage`] is the command
+    /// Which exit code this causes: only [`SourceErrorKind::Usage`] is the command
     /// line's fault.
     pub fn kind(&self) -> SourceErrorKind {
         match self {

@@ -79,7 +79,7 @@ pub(super) fn remove(path: &Path) {
     // A link to it stays, as it was there before.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     for file in beside(&path).into_iter().chain([path.clone()]) {
-        // What cannot be taken away is an empty store, which harms nobody.
+        // What cannot be removed is an empty store, which does no harm.
         let _ = std::fs::remove_file(file);
     }
 }

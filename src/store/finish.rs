@@ -104,7 +104,7 @@ pub fn end_killed_runs(
             let finished_at = run.finished_at.clone();
             let reason = run.stop_reason.clone();
             end(store, &mut run, &detector, None, at)?;
-            // It never returned an exit code, and nobody knows when it ended.
+            // It never returned an exit code, and the time of its end is unknown.
             run.status = if status == Status::Running { Status::Stopped } else { status };
             run.stop_reason = reason.or_else(|| Some(runs::KILLED.to_owned()));
             run.exit_code = exit_code;

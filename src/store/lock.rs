@@ -1,4 +1,4 @@
-//! One run at a time writes a store, whatever path leads to it.
+//! One run at a time writes a store, by whatever path it is named.
 //!
 //! The lock is `flock` on the store's own file: it holds for every name of the file, the operating
 //! system lets go of it when the process ends, however that happens, and nothing is left that could

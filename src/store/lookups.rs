@@ -47,7 +47,7 @@ pub fn settle(store: &Connection, run_id: i64, lookup: FinishedLookup<'_>) -> Re
 /// What could yet show that the outcome says nothing about the email.
 fn undo_reason(lookup: FinishedLookup<'_>) -> Option<UndoReason> {
     match &lookup.settled.outcome {
-        Outcome::Found(_) if lookup.resolves_to == lookup.settled.planned.led_to => None,
+        Outcome::Found(_) if lookup.resolves_to == lookup.settled.planned.resolved_to => None,
         Outcome::Found(_) | Outcome::NotFound => Some(UndoReason::Untrusted),
         Outcome::Failed { cause: Cause::Transient, .. } => Some(UndoReason::Outage),
         Outcome::Failed { cause: Cause::Permanent, .. } | Outcome::Rejected(_) => None,
@@ -67,7 +67,7 @@ fn answered(store: &Connection, run_id: i64, lookup: FinishedLookup<'_>) -> Resu
         at,
         resolves_to,
     ];
-    if resolves_to == settled.planned.led_to {
+    if resolves_to == settled.planned.resolved_to {
         let as_before = store
             .prepare_cached(
                 "UPDATE _emails SET outcome = ?2, status = ?3, error = NULL, attempts = ?4,

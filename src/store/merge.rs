@@ -81,7 +81,7 @@ pub struct Merged<'a> {
     pub devices: MergedList<'a>,
     /// Orders to close and to open.
     pub orders: MergedList<'a>,
-    /// What is told in `changes`.
+    /// What is recorded in `changes`.
     pub changes: Vec<Change>,
 }
 
@@ -135,7 +135,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change that is told by its kind alone.
+    /// A change that its kind describes completely.
     pub fn of(kind: ChangeKind) -> Self {
         Self { kind, field: None, old: None, new: None }
     }

@@ -64,7 +64,7 @@ pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, 
     Ok(run_id)
 }
 
-/// Writes a run as it stands, with the requests to go on with.
+/// Writes a run as it stands, with its requests so far.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -242,7 +242,7 @@ pub fn newest_of(
     Ok(runs.collect::<Result<_, _>>()?)
 }
 
-/// The tally of requests with which a resumed run goes on.
+/// The tally of requests with which a resumed run continues.
 ///
 /// # Errors
 /// The store cannot be read or written.

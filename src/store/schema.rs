@@ -1,4 +1,4 @@
-//! The layout of the store: the migrations, and how a store is told from any other file.
+//! The layout of the store: the migrations, and how a store is distinguished from any other file.
 
 use crate::store::error::{StoreError, unusable};
 use rusqlite::{Connection, OptionalExtension as _};

@@ -224,7 +224,7 @@ impl BatchWriter {
         if body.email().is_some_and(|own| own.as_str() != settled.planned.email) {
             self.run.other_email += 1;
         }
-        if let Some(key) = settled.planned.led_to
+        if let Some(key) = settled.planned.resolved_to
             && customers.confirm(key, body, answered)?
         {
             return Ok(Accepted::Customer(Some(key)));
@@ -248,7 +248,7 @@ impl BatchWriter {
     /// Stops the run if emails no longer resolve to customers as they should.
     fn watch_key(&mut self, lookup: FinishedLookup<'_>) {
         let FinishedLookup { settled, resolves_to, .. } = lookup;
-        match (&settled.outcome, settled.planned.led_to) {
+        match (&settled.outcome, settled.planned.resolved_to) {
             (Outcome::Found(_), Some(before)) if resolves_to == Some(before) => {
                 self.detector.kept();
             }

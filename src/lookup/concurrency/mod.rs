@@ -1,4 +1,4 @@
-//! How many requests may be in flight: as many as the API bears, below the ceiling.
+//! How many requests may be in flight: as many as the API can handle, below the ceiling.
 //!
 //! The limit doubles until the first sign of back pressure, then grows by steps. It is judged once
 //! per round trip, by the attempts that were started under it. A sign is looked into before it is
@@ -7,8 +7,10 @@
 //!
 //! Pure: no clock, no I/O.
 
+mod look;
 pub(super) mod round;
 
+use crate::lookup::concurrency::look::Look;
 use crate::lookup::concurrency::round::{Effect, JUDGED_FROM, Round, Summary};
 use crate::lookup::settings::{Adapting, LearnedLimits};
 use crate::lookup::step::RequestSpan;
@@ -42,17 +44,6 @@ const BEYOND_CHANCE: f64 = 3.0;
 
 /// One refusal in a round may have any cause.
 const REFUSED_MOST: f64 = 1.0;
-
-/// A look with less than this part of the latency proves that our load made it slow: at half the
-/// load a queue makes it half as long.
-const FASTER: f64 = 0.8;
-
-/// A look with this part of the refusals proves the same of refusals. They are rare, so it is
-/// less than half.
-const FEWER: f64 = 0.125;
-
-/// Attempts of a look for refusals: with 1 in 20 refused by chance, 1 look in 25 sees none.
-const LOOK_ATTEMPTS: usize = 64;
 
 /// The usual share of refusals falls by this part in a round with fewer, so that it is looked at
 /// again after a while.
@@ -100,7 +91,7 @@ pub(in crate::lookup) struct Limit {
 enum Phase {
     SlowStart,
     Steady,
-    Look { from: usize, before: Summary, sign: Sign },
+    Look(Look),
 }
 
 /// What a round shows of back pressure.
@@ -150,7 +141,7 @@ impl Limit {
     pub(in crate::lookup) fn sustained(&self) -> usize {
         match self.phase {
             Phase::SlowStart => self.limit.max(self.sustained),
-            Phase::Look { from, .. } => from,
+            Phase::Look(look) => look.limit_before,
             Phase::Steady => self.limit,
         }
     }
@@ -181,11 +172,11 @@ impl Limit {
     /// The attempts that a round is judged by.
     fn needed(&self) -> usize {
         match self.phase {
-            Phase::Look { sign: Sign::Refusals, .. } => self.limit.max(LOOK_ATTEMPTS),
+            Phase::Look(look) => self.limit.max(look.attempts()),
             // A wrong guess is put right by the next look; waiting for a better one would hold up
             // every run at its start.
             Phase::SlowStart if self.limit < self.ceiling => self.limit,
-            Phase::Look { .. } | Phase::SlowStart | Phase::Steady => self.limit.max(JUDGED_FROM),
+            Phase::SlowStart | Phase::Steady => self.limit.max(JUDGED_FROM),
         }
     }
 
@@ -202,9 +193,9 @@ impl Limit {
     /// The limit for the next round.
     fn judge(&mut self, round: Summary) -> usize {
         let sign = self.sign(&round);
-        if let Phase::Look { from, before, sign } = self.phase {
+        if let Phase::Look(look) = self.phase {
             self.phase = Phase::Steady;
-            return self.looked(from, (before, round), sign);
+            return self.conclude(look, &round);
         }
         self.note_unloaded(&round, sign);
         self.note_refusals(&round);
@@ -260,39 +251,33 @@ impl Limit {
     /// Looks whether half the load makes it better.
     fn look(&mut self, before: Summary, sign: Sign) -> usize {
         self.rounds_held = 0;
-        self.phase = Phase::Look { from: self.limit, before, sign };
+        self.phase = Phase::Look(Look { limit_before: self.limit, before, sign });
         self.limit / 2
     }
 
-    /// What follows from a look.
-    fn looked(&mut self, from: usize, (before, at_half): (Summary, Summary), sign: Sign) -> usize {
-        let shrunk = (from as f64 * SHRINK) as usize;
-        match sign {
-            Sign::Refusals => {
-                if at_half.refused_share() > before.refused_share() * FEWER {
-                    self.usual_refusals = at_half.refused_share();
-                    return from;
-                }
-                self.wall = Some(from);
+    /// The limit after a look.
+    fn conclude(&mut self, look: Look, at_half: &Summary) -> usize {
+        let shrunk = (look.limit_before as f64 * SHRINK) as usize;
+        match (look.sign, look.is_our_load(at_half)) {
+            (Sign::Refusals, true) => {
+                self.wall = Some(look.limit_before);
                 self.rounds_crept = 0;
                 shrunk
             }
-            Sign::Slow | Sign::Busy | Sign::None => {
-                let ours = match (before.mean, at_half.mean) {
-                    (Some(before), Some(at_half)) => at_half < before * FASTER,
-                    (None, _) | (_, None) => true,
-                };
-                if !ours {
-                    self.unloaded = at_half.mean;
-                    self.unloaded_from = at_half.timed;
-                    return from;
-                }
-                match self.sign(&at_half) {
-                    Sign::Refusals | Sign::Slow | Sign::Busy => self.limit,
-                    Sign::None if sign == Sign::Busy => from,
-                    Sign::None => shrunk,
-                }
+            (Sign::Refusals, false) => {
+                self.usual_refusals = at_half.refused_share();
+                look.limit_before
             }
+            (Sign::Slow | Sign::Busy | Sign::None, false) => {
+                self.unloaded = at_half.mean;
+                self.unloaded_from = at_half.timed;
+                look.limit_before
+            }
+            (sign, true) => match self.sign(at_half) {
+                Sign::Refusals | Sign::Slow | Sign::Busy => self.limit,
+                Sign::None if sign == Sign::Busy => look.limit_before,
+                Sign::None => shrunk,
+            },
         }
     }
 
@@ -386,9 +371,9 @@ mod tests {
 
     #[test]
     fn slow_is_told_by_a_factor_and_by_the_least_difference_that_means_anything() {
-        let told = |unloaded| [busy(unloaded), slow(unloaded)].map(|at| (at * 1e4).round());
-        assert_eq!(told(0.2), [2500.0, 3000.0]);
-        assert_eq!(told(0.001), [110.0, 210.0]);
+        let levels = |unloaded| [busy(unloaded), slow(unloaded)].map(|at| (at * 1e4).round());
+        assert_eq!(levels(0.2), [2500.0, 3000.0]);
+        assert_eq!(levels(0.001), [110.0, 210.0]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Round {
         }
     }
 
-    /// The round, once it is over: when so many attempts have told something.
+    /// The round, once it is over: when enough attempts have ended.
     pub(in crate::lookup) fn summary(&self, needed: usize) -> Option<Summary> {
         (self.timed + self.refused >= needed).then(|| {
             let timed = self.timed as f64;

@@ -43,7 +43,7 @@ enum Canarying {
 }
 
 impl Scheduler {
-    /// The next step of a canary; `None`: lookups go on.
+    /// The next step of a canary; `None`: lookups continue.
     pub(super) fn next_canary(&mut self, now: Instant) -> Option<Step> {
         let need = self.need(now);
         if need == Need::None && !self.canary.has_to_send() {

@@ -163,7 +163,7 @@ fn text_kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
     if zeros * 10 > head.len() * 7 {
         return Some(("UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > emails.csv"));
     }
-    // UTF-16 has been told from binary data before.
+    // UTF-16 has been distinguished from binary data before.
     (zeros > 0 && zeros * 10 > head.len() && sniff_utf16(head).is_none())
         .then_some(("binary data", "export the data as CSV"))
 }

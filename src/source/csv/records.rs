@@ -40,7 +40,7 @@ pub enum Quoting {
     None,
 }
 
-/// How cells are told apart.
+/// How cells are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Dialect {
     /// Without one every record is one cell.
@@ -68,7 +68,7 @@ pub(in crate::source) enum Step {
     /// Nothing but line ends, this many bytes.
     Blank(usize),
     Record(Record),
-    /// The record goes on after the buffer.
+    /// The record continues after the buffer.
     NeedMore,
     End,
 }
@@ -215,7 +215,7 @@ struct Scan<'a> {
 
 /// What a cell that begins with a quote turned out to be.
 enum Quoted {
-    /// One quoted cell: what it holds, and where the text goes on.
+    /// One quoted cell: what it holds, and where the text continues.
     Closed {
         cell: Cell,
         next: usize,

@@ -101,7 +101,7 @@ impl Dialect for PostgreSql {
     const KIND: SqlKind = SqlKind { name: "PostgreSQL", quote: '"' };
     const BEGIN: &'static [&'static str] = &[
         "BEGIN READ ONLY",
-        // Else a query that nobody waits for any more continues until its first row. Only for this
+        // Else an abandoned query continues until its first row. Only for this
         // transaction: behind a pool the next one is someone else's. Old servers have no such
         // setting.
         "SELECT set_config(name, '2s', true) FROM pg_catalog.pg_settings \

@@ -56,7 +56,7 @@ impl Drop for Stop {
     }
 }
 
-/// The writing end. Every method fails with [`Disconnected`] once nobody reads any more.
+/// The writing end. Every method fails with [`Disconnected`] once the reader is gone.
 pub(in crate::source) struct RowSender {
     messages: SyncSender<Message>,
     batch: Vec<String>,

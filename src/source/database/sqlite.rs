@@ -115,7 +115,7 @@ fn tables(connection: &Connection) -> Vec<String> {
     let names = connection.prepare(sql).and_then(|mut statement| {
         statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()
     });
-    // Only a help beside the error that is told anyway.
+    // Only a hint added to an error that is reported anyway.
     names.unwrap_or_default()
 }
 
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_database_is_told() {
+    fn a_file_that_is_not_a_database_is_reported() {
         let (folder, _) = database();
         let message = |path: &Path| error(&table(path, "t", None)).to_string();
         assert!(message(&folder.path().join("none.db")).contains("does not exist"));
@@ -408,7 +408,7 @@ mod tests {
             drop(source::open(&query(&path, &endless)).unwrap());
             let started = crate::time::instant();
             while is_open(&path) {
-                assert!(started.elapsed() < Duration::from_secs(10), "{columns}: it goes on");
+                assert!(started.elapsed() < Duration::from_secs(10), "{columns}: it continues");
             }
         }
     }

@@ -105,12 +105,12 @@ fn several_answers_for_one_customer_in_a_commit_are_written_one_by_one() {
     });
     let mut customers = Customers::new(&store, 1);
     let at = Rc::from("a");
-    let told = (1..).zip(&bodies).map(|(request, body)| {
+    let changes = (1..).zip(&bodies).map(|(request, body)| {
         let answered = Answered { request, at: &at };
         let answer = body.customer().unwrap();
         stored(customers.upsert(&answer, body.digest(), answered).unwrap()).1.len()
     });
-    assert_eq!(told.collect::<Vec<_>>(), [1, 2, 0]);
+    assert_eq!(changes.collect::<Vec<_>>(), [1, 2, 0]);
     customers.finish().unwrap();
     let open = load_by_key(&store, 1).unwrap().unwrap().devices.open.into_iter();
     let open: Vec<_> = open.map(|interval| (interval.n, interval.id)).collect();

@@ -121,7 +121,7 @@ fn the_first_list_is_first_sight_even_if_the_customer_is_known() {
 }
 
 #[test]
-fn each_field_that_differs_is_told() {
+fn each_field_that_differs_is_recorded() {
     let first = seen(r#""name":"A","email":"a@x","phone":"1","metadata":{"a":1.0}"#);
     let merged = merge(&first, &answer(r#""name":"B","metadata":{"a":1.00}"#), T1);
     assert_eq!(

@@ -30,6 +30,8 @@ pub enum Command {
     Report(ReportArgs),
     /// List the runs of a store
     Runs(RunsArgs),
+    /// Erase a person from the store, and the bytes that the file still holds of them
+    Forget(ForgetArgs),
     /// Serve made-up customers by the API's rules, on this machine only
     Sandbox(SandboxArgs),
     /// Check everything that a run needs, and say what to do
@@ -409,6 +411,20 @@ pub struct RunsArgs {
     /// The format: text or json
     #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
     pub format: RunsFormat,
+
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// The person: an email, or a customer's id
+    #[arg(value_name = "EMAIL|ID")]
+    pub person: String,
+
+    /// Let an erased email be looked up again
+    #[arg(long)]
+    pub undo: bool,
 
     #[command(flatten)]
     pub store: StoreArgs,

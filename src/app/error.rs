@@ -42,6 +42,13 @@ pub enum Error {
     #[error("There is no run in this store yet. Start one with: telemetron-sync sync SOURCE")]
     NoRuns,
     #[error(
+        "The store {} knows neither an email nor a customer id like this. Nothing was erased.",
+        shown(.0)
+    )]
+    NobodyToForget(PathBuf),
+    #[error("The store {} has no erased email like this. Nothing was changed.", shown(.0))]
+    NotForgotten(PathBuf),
+    #[error(
         "The options that run {run} was started with cannot be read ({}). Start a new run instead of resuming it.",
         escaped(reason)
     )]
@@ -87,6 +94,8 @@ impl Error {
             | Self::Organization { .. }
             | Self::NoRun { .. }
             | Self::NoRuns
+            | Self::NobodyToForget(_)
+            | Self::NotForgotten(_)
             | Self::Unwritable { .. }
             | Self::Sandbox(_)
             | Self::Proxy(_)

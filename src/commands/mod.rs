@@ -3,6 +3,7 @@
 pub mod completions;
 pub mod doctor;
 pub mod man;
+pub mod forget;
 pub mod report;
 pub mod runs;
 pub mod sandbox;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli, began: Instant) -> Result<Exit, Error> {
         Command::Sync(args) => sync::run(*args, began),
         Command::Report(args) => report::run(&args),
         Command::Runs(args) => runs::run(&args),
+        Command::Forget(args) => forget::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Doctor(args) => doctor::run(*args),
         Command::Completions(args) => completions::run(&args),

@@ -5,6 +5,7 @@
 
 pub mod unwrap;
 
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
@@ -123,6 +124,11 @@ impl Email {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What stays of an erased email: only who has the email and the salt can recognize it.
+pub fn salted_digest(salt: &[u8], email: &str) -> Vec<u8> {
+    Sha256::new().chain_update(salt).chain_update(email).finalize().to_vec()
 }
 
 /// Whether `text` is one address, apart from what surrounds it.

@@ -4,6 +4,7 @@
 use crate::domain::counts::Counts;
 use crate::domain::email::{Email, InvalidEmail};
 use crate::domain::stop::StopReason;
+use crate::plan::tombstones::Tombstones;
 use crate::source::InputRow;
 use crate::stop_switch::StopSwitch;
 use crate::time;
@@ -32,6 +33,8 @@ pub struct PlanSummary {
     pub counts: Counts,
     /// Rows that hold no email, by reason, and the first of each: the row and what it holds.
     pub invalid: Vec<InvalidRows>,
+    /// Rows left out because `forget` erased their emails; they count as fresh.
+    pub erased: u64,
 }
 
 /// The rows that are invalid for one reason.
@@ -75,15 +78,15 @@ pub fn build<E>(
 ) -> Result<PlanSummary, PlanError<E>> {
     store.execute_batch(include_str!("sql/known.sql"))?;
     drop_older_plans(store, settings)?;
-    let mut desk = Desk::new(store, settings)?;
+    let mut writer = PlanWriter::new(store, settings)?;
     for row in rows {
         if let Some(reason) = stop.reason() {
             return Err(PlanError::Stopped(reason));
         }
-        desk.take(row.map_err(PlanError::Source)?)?;
+        writer.take(row.map_err(PlanError::Source)?)?;
     }
-    let mut summary = std::mem::take(&mut desk.summary);
-    let planned = desk.never_asked + plan_asked_before(store, settings.run_id)?;
+    let mut summary = std::mem::take(&mut writer.summary);
+    let planned = writer.never_asked + plan_asked_before(store, settings.run_id)?;
     summary.counts.planned = planned;
     summary.counts.pending = planned;
     store.execute_batch("DROP TABLE temp.known")?;
@@ -103,7 +106,7 @@ fn drop_older_plans(store: &Connection, settings: &PlanSettings) -> rusqlite::Re
 }
 
 /// The statements and counts while the rows come in.
-struct Desk<'a> {
+struct PlanWriter<'a> {
     run_id: i64,
     fresh_since: Option<String>,
     now: String,
@@ -119,6 +122,7 @@ struct Desk<'a> {
     add_item: Statement<'a>,
     add_reject: Statement<'a>,
     store: &'a Connection,
+    tombstones: Tombstones,
     summary: PlanSummary,
 }
 
@@ -133,7 +137,7 @@ enum Found {
 const ADD_ITEM: &str = "INSERT INTO _plan_items (run_id, position, email_key, row, input)
      VALUES (?1, ?2, ?3, ?4, ?5)";
 
-impl<'a> Desk<'a> {
+impl<'a> PlanWriter<'a> {
     fn new(store: &'a Connection, settings: &PlanSettings) -> rusqlite::Result<Self> {
         let age = |age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
         let since = |age| settings.now.saturating_sub(age).unwrap_or(Timestamp::MIN);
@@ -157,6 +161,7 @@ impl<'a> Desk<'a> {
                 "INSERT INTO _rejects (run_id, row, input, code, reason, attempts)
                  VALUES (?1, ?2, ?3, ?4, ?5, 0)",
             )?,
+            tombstones: Tombstones::load(store)?,
             store,
             summary: PlanSummary::default(),
         })
@@ -185,6 +190,11 @@ impl<'a> Desk<'a> {
     }
 
     fn plan(&mut self, email: &Email, row: &InputRow) -> rusqlite::Result<()> {
+        if self.tombstones.hold(email) {
+            self.summary.counts.fresh += 1;
+            self.summary.erased += 1;
+            return Ok(());
+        }
         let input = (row.text != email.as_str()).then_some(row.text.as_str());
         let Some(known) = self.meet(email)? else {
             let key = self.store.last_insert_rowid();

@@ -6,6 +6,7 @@ mod erase;
 mod error;
 mod file;
 pub mod finish;
+pub mod forget;
 mod intervals;
 pub mod learned;
 pub mod live;

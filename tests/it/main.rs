@@ -11,6 +11,7 @@ mod disk;
 mod docs;
 mod doctor;
 mod doubts;
+mod forget;
 mod fuzz;
 mod hostile;
 mod hourly;

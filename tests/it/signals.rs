@@ -19,7 +19,7 @@ fn a_signal_ends_a_run_cleanly_and_a_resumed_one_finishes() {
         let sandbox = start_sandbox(Duration::from_millis(20));
         let dir = TestDir::new();
         dir.emails(emails(1500));
-        let run = dir.sync(sandbox.url()).start();
+        let run = dir.sync(sandbox.url()).args(["--rate", "100/s"]).start();
         wait_until("the run writes", || dir.number(SETTLED) > 0);
         run.signal(signal);
         let (took, ended) = timed(|| run.wait());
@@ -28,7 +28,7 @@ fn a_signal_ends_a_run_cleanly_and_a_resumed_one_finishes() {
         // What was in flight came back and was committed.
         assert_eq!(dir.number(SETTLED).unsigned_abs(), sandbox.requests());
         dir.has_rows("SELECT status FROM runs", ["stopped"]);
-        dir.sync_of(sandbox.url(), ["--resume"]).run().exits(0);
+        dir.sync_of(sandbox.url(), ["--resume", "--rate", "5000/s"]).run().exits(0);
         assert_eq!(sandbox.requests(), 1500);
         assert_eq!(dir.report()["counts"]["pending"], 0);
     }

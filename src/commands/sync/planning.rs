@@ -145,9 +145,17 @@ impl Begun<'_> {
             now: self.now,
         };
         let summary = build(self.store, rows, &settings, self.stop)?;
+        let erased = summary.erased;
         let mut run = RunReport::planned(run_id, source, started_at, summary.counts);
         if let Emails::Source(_) = self.plan.emails {
             run.warnings = warnings(self.store, &run)?;
+        }
+        if erased > 0 {
+            run.warnings.push(format!(
+                "{} skipped: `forget` erased the email. To look it up again: telemetron-sync forget \
+                 --undo EMAIL",
+                counted(erased, "row")
+            ));
         }
         runs::save(self.store, &run, &HttpTally::default())?;
         let line = line(read_as, &summary);

@@ -1,0 +1,101 @@
+//! `forget` leaves nothing of a person in the store's files, and keeps the person out.
+
+use std::time::Duration;
+
+use telemetron_sync::sandbox::Reply;
+
+use crate::support::api::{Api, start_sandbox};
+use crate::support::clock::wait_until;
+use crate::support::dir::TestDir;
+
+/// An API that knows everybody, under one id for both of Jane's addresses.
+fn api() -> Api {
+    Api::with_rule(|request| {
+        let email = request.email?;
+        let name = if email.starts_with("jane") { "jane" } else { "other" };
+        let number = if name == "jane" { name } else { email };
+        let email = if name == "jane" { JANE[0] } else { email };
+        let body = format!(
+            r#"{{"id":"cust_{number}","organizationId":"org_1","name":"Given {name} Surname",
+                "email":"{}","phone":"+1555{name}","address":"1 {name} Street","devices":["dev-{name}"],
+                "orders":["ord-{name}"],"metadata":{{}},"createdAt":"2025-10-01T12:00:00Z"}}"#,
+            email
+        );
+        Some(Reply::json(200, body))
+    })
+}
+
+const JANE: [&str; 2] = ["jane@x.io", "jane.doe@x.io"];
+
+fn synced() -> (TestDir, Api) {
+    let (dir, api) = (TestDir::new(), api());
+    dir.emails(["a@x.io", JANE[0], "b@x.io", JANE[1]]);
+    dir.sync(api.url()).run().exits(0);
+    (dir, api)
+}
+
+#[test]
+fn nothing_of_the_person_is_left_in_the_files() {
+    let (dir, api) = synced();
+    let holds_jane = || {
+        let bytes = ["s.db", "s.db-wal"].map(|file| std::fs::read(dir.path(file)).unwrap());
+        let found = |text: &str| {
+            bytes.iter().any(|file| file.windows(text.len()).any(|part| part == text.as_bytes()))
+        };
+        [
+            "jane@x.io",
+            "jane.doe@x.io",
+            "Given jane",
+            "+1555jane",
+            "jane Street",
+            "dev-jane",
+            "ord-jane",
+        ]
+        .into_iter()
+        .filter(|text| found(text))
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(holds_jane().len(), 7);
+    let forget = dir.command(["forget", "JANE@x.io"]).run().exits(0);
+    forget.stdout_has("Erased 1 customer and 2 emails");
+    assert_eq!(holds_jane(), [""; 0]);
+    assert_eq!(dir.number("SELECT count(*) FROM customers"), 2);
+    dir.has_rows("SELECT kind FROM changes WHERE customer_id = 'cust_jane'", ["erased"]);
+    // The person stays out, by any of the addresses.
+    let again = dir.sync(api.url()).run().exits(0);
+    again.stdout_has("2 rows skipped: `forget` erased the email");
+    assert_eq!(dir.counts(), "rows 4, fresh 2, planned 2, found 2");
+    assert_eq!(dir.number("SELECT count(*) FROM customers"), 2);
+    // Until it is undone: then the customer is new, and the feed goes on after `erased`.
+    dir.command(["forget", "--undo", "jane@x.io"]).run().exits(0);
+    dir.sync(api.url()).run().exits(0);
+    assert_eq!(dir.number("SELECT count(*) FROM customers"), 3);
+    let feed = "SELECT kind FROM changes WHERE customer_id = 'cust_jane' ORDER BY id";
+    dir.has_rows(feed, ["erased", "created"]);
+    dir.command(["forget", "--undo", "jane@x.io"]).run().exits(1).stderr_has("no erased email");
+}
+
+#[test]
+fn a_pending_email_is_not_looked_up_and_the_counts_still_hold() {
+    let (dir, api) = (TestDir::new(), api());
+    dir.emails(["a@x.io", "b@x.io", "jane@x.io"]);
+    dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
+    dir.command(["forget", "jane@x.io"]).run().exits(0).stdout_has("0 customers and 1 email");
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    assert_eq!(dir.counts(), "rows 3, fresh 1, planned 2, found 2");
+    assert_eq!(api.request_count(), 2);
+}
+
+#[test]
+fn an_unknown_person_and_a_running_run_are_refused() {
+    let (dir, _) = synced();
+    dir.command(["forget", "nobody@x.io"]).run().exits(1).stderr_has("Nothing was erased");
+    dir.command(["forget", "cust_a@x.io"]).run().exits(0).stdout_has("1 customer and 1 email");
+    dir.command(["forget", "a@x.io", "--store", "none.db"]).run().exits(1).stderr_has("no store");
+    let sandbox = start_sandbox(Duration::from_millis(20));
+    dir.emails(crate::support::api::emails(500));
+    let run = dir.sync(sandbox.url()).args(["--rate", "10/s"]).start();
+    wait_until("the run plans", || dir.number("SELECT max(id) FROM runs") > 1);
+    dir.command(["forget", "b@x.io"]).run().exits(75);
+    assert!(run.kill());
+}

@@ -29,15 +29,13 @@ try() {
 cargo test --locked --test it --test integrity --no-run --quiet
 
 try KILLS="${KILLS:-1000}" -- kills::
-try -- killed::
 of=integrity try POWER_CUTS="${POWER_CUTS:-100000}" -- power::
 of=integrity try HISTORIES="${HISTORIES:-10000}" -- model::
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
-try SIMULATED="${SIMULATED:-20000}" -- simulated::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers
 try FUZZ="${FUZZ:-1000000}" -- fuzz::waits
 try FUZZ="$((${FUZZ:-1000000} / 5))" -- fuzz::lists
-for promise in disk:: hostile:: key_ plan:: signals:: bad_input:: wrong_key:: doubts:: refused_key:: \
+for promise in disk:: hostile:: key_secrecy:: plan:: signals:: bad_input:: wrong_key:: doubts:: refused_key:: \
   on_the_wire:: pace:: answers::; do
   try -- "$promise"
 done

@@ -78,7 +78,7 @@ impl Notes {
             })
             .collect();
         if !unwrapped.is_empty() {
-            parts.push(format!("taken off emails: {}", unwrapped.join(", ")));
+            parts.push(format!("removed from emails: {}", unwrapped.join(", ")));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
@@ -104,7 +104,7 @@ mod tests {
         }
         let expected = "lines 1 to 5 above the header skipped; 2 lines whose quotes enclose no cell \
             read as unquoted (first: line 3); 1 row with a quoted cell over several lines (line 12; \
-            if that is a stray quote, use --quote none); taken off emails: 1 `Name <address>` (row \
+            if that is a stray quote, use --quote none); removed from emails: 1 `Name <address>` (row \
             2), 1 `mailto:` (row 3), 2 surrounding brackets (first: row 3)";
         assert_eq!(notes.line().as_deref(), Some(expected));
     }

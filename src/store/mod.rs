@@ -101,12 +101,7 @@ impl Store {
             return Err(unopenable(io::ErrorKind::IsADirectory.into()));
         }
         let is_new = !path.exists();
-        let lock = RunLock::take(path).map_err(|error| match error {
-            LockError::Held => {
-                StoreError::Held(Held { path: path.to_owned(), holder: holder(path) })
-            }
-            LockError::Io(error) => unopenable(error),
-        })?;
+        let lock = take_lock(path)?;
         let opened = Self::open_locked(path, &lock);
         let (connection, path, first_request) = opened.inspect_err(|_| {
             if is_new {
@@ -140,6 +135,31 @@ impl Store {
         configure(&connection)?;
         migrate(&mut connection, Path::new("(temporary)"))?;
         Ok(Self { connection, path: PathBuf::new(), is_new: false, first_request: 1, lock: None })
+    }
+
+    /// A temporary store with all that a plan needs to know of the one at `path`, which is locked
+    /// meanwhile, and of which not a byte is changed.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn trial(path: &Path) -> Result<Self, StoreError> {
+        let lock = take_lock(path)?;
+        drop(open_to_read(path)?);
+        let trial = Self { lock: Some(Arc::new(lock)), ..Self::temporary()? };
+        trial.connection.pragma_update(None, "foreign_keys", "OFF")?;
+        let path = path.canonicalize().map_err(|error| unopenable(path, &error))?;
+        let escaped = path.to_string_lossy().replace('%', "%25");
+        let uri = escaped.replace('?', "%3f").replace('#', "%23");
+        trial.connection.execute("ATTACH ?1 AS known", [format!("file:{uri}?mode=ro")])?;
+        trial.connection.execute_batch(
+            "DELETE FROM main._store;
+             INSERT INTO main._store SELECT * FROM known._store;
+             INSERT INTO main._runs SELECT * FROM known._runs;
+             INSERT INTO main._emails SELECT * FROM known._emails;
+             INSERT INTO main._tombstones SELECT * FROM known._tombstones;
+             DETACH known;",
+        )?;
+        Ok(trial)
     }
 
     /// A second connection, which only reads.
@@ -194,6 +214,13 @@ impl Store {
         file::share_mode(&self.path);
         Ok(if is_busy? { Checkpoint::ReaderInTheWay } else { Checkpoint::Complete })
     }
+}
+
+fn take_lock(path: &Path) -> Result<RunLock, StoreError> {
+    RunLock::take(path).map_err(|error| match error {
+        LockError::Held => StoreError::Held(Held { path: path.to_owned(), holder: holder(path) }),
+        LockError::Io(error) => unopenable(path, &error),
+    })
 }
 
 /// Opens a store to read from it, beside any run.

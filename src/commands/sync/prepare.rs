@@ -158,8 +158,11 @@ async fn wait_for_store(session: &Session<'_>) -> Result<Store, Error> {
 /// Opens the store and brings it up to what is known of its runs and its organization.
 fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
     let is_dry = matches!(settings.job, Job::DryRun(_));
-    let is_trial = is_dry && !settings.store.exists();
-    let store = if is_trial { Store::temporary()? } else { Store::open(&settings.store)? };
+    let store = match (is_dry, settings.store.exists()) {
+        (true, true) => Store::trial(&settings.store)?,
+        (true, false) => Store::temporary()?,
+        (false, _) => Store::open(&settings.store)?,
+    };
     runs::mark_killed(&store.connection)?;
     if let Some(named) = &settings.organization {
         match organization(&store.connection)? {

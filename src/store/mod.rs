@@ -144,8 +144,13 @@ impl Store {
     /// Any [`StoreError`].
     pub fn trial(path: &Path) -> Result<Self, StoreError> {
         let lock = take_lock(path)?;
-        drop(open_to_read(path)?);
         let trial = Self { lock: Some(Arc::new(lock)), ..Self::temporary()? };
+        match open_to_read(path) {
+            Ok(_) => {}
+            // A file of no bytes, or one whose making was cut off.
+            Err(StoreError::NotThere(_)) => return Ok(trial),
+            Err(error) => return Err(error),
+        }
         trial.connection.pragma_update(None, "foreign_keys", "OFF")?;
         let path = path.canonicalize().map_err(|error| unopenable(path, &error))?;
         let escaped = path.to_string_lossy().replace('%', "%25");

@@ -112,9 +112,11 @@ impl Player {
 
     fn dry_run(&mut self, number: usize) -> Checked {
         self.api.expect(Events::default());
+        let before = self.files();
         let exit = self.dir.sync(&[&format!("{number}.csv"), "--dry-run"]);
         ensure!(exit == 0, "exit {exit}");
         ensure!(self.api.answered().is_empty(), "a dry run has sent a request");
+        ensure!(self.files() == before, "a dry run has changed a byte of the store");
         let observation = self.observe();
         self.check(&observation)
     }

@@ -185,7 +185,7 @@ impl<'a> PlanWriter<'a> {
             }
         }
         let text = reason.to_string();
-        self.add_reject.execute((self.run_id, row.row as i64, &row.text, reason.code(), text))?;
+        self.add_reject.execute((self.run_id, stored(row.row)?, &row.text, reason.code(), text))?;
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl<'a> PlanWriter<'a> {
         fresh: bool,
     ) -> rusqlite::Result<bool> {
         let added =
-            self.add_known.execute((known.key, row as i64, input, &known.asked_at, fresh))?;
+            self.add_known.execute((known.key, stored(row)?, input, &known.asked_at, fresh))?;
         Ok(added == 1)
     }
 
@@ -248,8 +248,8 @@ impl<'a> PlanWriter<'a> {
         row: u64,
         input: Option<&str>,
     ) -> rusqlite::Result<()> {
-        let position = self.never_asked as i64 * 2;
-        self.add_item.execute((self.run_id, position, key, row as i64, input))?;
+        let position = stored(self.never_asked)? * 2;
+        self.add_item.execute((self.run_id, position, key, stored(row)?, input))?;
         self.never_asked += 1;
         Ok(())
     }
@@ -279,14 +279,19 @@ fn plan_asked_before(store: &Connection, run_id: i64) -> rusqlite::Result<u64> {
     )?;
     let mut insert = store.prepare(ADD_ITEM)?;
     let mut rows = select.query([])?;
-    let mut planned: i64 = 0;
+    let mut planned = 0_u64;
     while let Some(row) = rows.next()? {
         let (key, line): (i64, i64) = (row.get(0)?, row.get(1)?);
         let input = ToSqlOutput::Borrowed(row.get_ref(2)?);
-        insert.execute((run_id, planned * 2 + 1, key, line, input))?;
+        insert.execute((run_id, stored(planned)? * 2 + 1, key, line, input))?;
         planned += 1;
     }
-    Ok(planned.unsigned_abs())
+    Ok(planned)
+}
+
+/// A count as SQLite stores it; one that does not fit is an error, never another number.
+fn stored(count: u64) -> rusqlite::Result<i64> {
+    i64::try_from(count).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// The emails whose last lookup failed or was rejected, as rows.

@@ -38,7 +38,8 @@ impl Cursor {
              WHERE p.run_id = ?1 AND p.position > ?2 AND p.first_lookup IS NULL
              ORDER BY p.position LIMIT ?3",
         )?;
-        let page = select.query_map((self.run_id, self.after, wanted as i64), |row| {
+        let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+        let page = select.query_map((self.run_id, self.after, limit), |row| {
             Ok(PlannedEmail {
                 position: row.get(0)?,
                 key: row.get(1)?,

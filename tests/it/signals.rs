@@ -19,7 +19,9 @@ fn a_signal_ends_a_run_cleanly_and_a_resumed_one_finishes() {
         let sandbox = start_sandbox(Duration::from_millis(20));
         let dir = TestDir::new();
         dir.emails(emails(1500));
-        let run = dir.sync(sandbox.url()).args(["--rate", "100/s"]).start();
+        // Whoever started the tests may ignore SIGHUP, which is inherited.
+        let heard = r#"exec env --default-signal=HUP "$0" "$@""#;
+        let run = dir.sync(sandbox.url()).args(["--rate", "100/s"]).after(heard).start();
         wait_until("the run writes", || dir.number(SETTLED) > 0);
         run.signal(signal);
         let (took, ended) = timed(|| run.wait());

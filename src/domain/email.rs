@@ -112,6 +112,10 @@ impl Email {
 
     /// The same, and what was taken off.
     pub fn parse_wrapped(text: &str) -> ParsedEmail {
+        if is_plain(text) {
+            let email = Ok(Self(text.to_ascii_lowercase()));
+            return ParsedEmail { email, wrappings: Wrappings::default() };
+        }
         let Unwrapped { text, wrappings } = unwrap(text);
         let email = check(&text).map(|()| {
             let mut address = text.into_owned();
@@ -146,6 +150,29 @@ fn addresses_in(text: &str) -> Vec<String> {
         .filter(|part| check_shape(part).is_ok())
         .map(std::borrow::Cow::into_owned)
         .collect()
+}
+
+/// Whether this is an address of the usual form, with nothing around it: what nearly every row
+/// holds, told in one pass. Of any other text [`unwrap`] and [`check`] tell.
+fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let Some(at) = memchr::memchr(b'@', bytes).filter(|&at| at > 0) else { return false };
+    let (local, domain) = (&bytes[..at], &bytes[at + 1..]);
+    let (mut labels, mut in_label) = (0, false);
+    for &byte in domain {
+        match byte {
+            b'.' if in_label => in_label = false,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => {
+                labels += usize::from(!in_label);
+                in_label = true;
+            }
+            _ => return false,
+        }
+    }
+    let is_usual = |&byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b'\'')
+    };
+    in_label && labels > 1 && bytes.len() <= MAX_EMAIL_BYTES && local.iter().all(is_usual)
 }
 
 fn check(address: &str) -> Result<(), InvalidEmail> {
@@ -422,6 +449,16 @@ mod tests {
             let twice = unwrap(&once.text);
             prop_assert_eq!(&twice.text, &once.text);
             prop_assert!(twice.wrappings.is_empty(), "{:?} {:?}", text, twice);
+        }
+
+        #[test]
+        fn the_usual_form_is_told_as_any_other(text in prop_oneof![
+            wrapped(), "[a-z'.@-]{0,12}", "[a-z'.+]{1,9}@[a-z.-]{1,9}",
+        ]) {
+            if is_plain(&text) {
+                prop_assert!(check(&text).is_ok());
+                prop_assert!(unwrap(&text).wrappings.is_empty(), "{:?}", text);
+            }
         }
 
         #[test]

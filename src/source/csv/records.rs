@@ -353,9 +353,10 @@ impl Scan<'_> {
         if rest.is_empty() {
             return (!more).then_some(CellEnd::Text);
         }
-        if let Some(delimiter) = self.dialect.delimiter {
+        // Most delimiters are one byte: a comparison of texts would cost more than the rest.
+        if let Some(delimiter) = self.dialect.delimiter.filter(|it| it.bytes[0] == rest[0]) {
             let bytes = delimiter.as_bytes();
-            if rest.starts_with(bytes) {
+            if bytes.len() == 1 || rest.starts_with(bytes) {
                 return Some(CellEnd::Delimiter { next: at + bytes.len() });
             }
             if more && bytes.starts_with(rest) {

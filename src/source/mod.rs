@@ -106,6 +106,17 @@ struct Judgement {
     first_invalid: Option<InvalidRow>,
 }
 
+/// Reads CSV from anywhere, as [`open()`] reads a file; the settings' location is not looked at.
+///
+/// # Errors
+/// As for a file.
+pub fn open_bytes(
+    bytes: Box<dyn std::io::Read + Send>,
+    settings: &SourceSettings,
+) -> Result<OpenSource, SourceError> {
+    open_csv(CsvInput { name: "The input".to_owned(), path: None, bytes }, settings)
+}
+
 /// Opens the source and finds out how to read it. Blocks; a server has 10 seconds to let us in.
 ///
 /// # Errors
@@ -113,44 +124,49 @@ struct Judgement {
 /// and a [`SourceErrorKind::Unusable`] for all else.
 pub fn open(settings: &SourceSettings) -> Result<OpenSource, SourceError> {
     settings.check()?;
-    let source = |name: String, understood, rows| OpenSource {
-        name,
-        settings: settings.clone(),
-        understood,
-        rows,
-        notes: Notes::default(),
-        first_rows: Vec::new(),
-        judgement: Judgement::default(),
-    };
-    let csv = |input: CsvInput<'_>| {
-        let name = input.name.clone();
-        let OpenCsv { understood, remarks, rows } = csv::open(input, settings)?;
-        let mut source = source(name, understood, Rows::Csv(Box::new(rows)));
-        source.notes.remarks = remarks;
-        Ok(source)
-    };
     match &settings.location {
         Location::Stdin => {
             let (name, bytes) = ("Standard input".to_owned(), Box::new(std::io::stdin()));
-            csv(CsvInput { name, path: None, bytes })
+            open_csv(CsvInput { name, path: None, bytes }, settings)
         }
         Location::File(path) => {
             let name = quoted(&path.to_string_lossy());
-            csv(CsvInput { name, path: Some(path), bytes: csv::open_file(path)? })
+            let bytes = csv::open_file(path)?;
+            open_csv(CsvInput { name, path: Some(path), bytes }, settings)
         }
         Location::Sqlite(path) => {
             let (understood, feed) = sqlite::open(path, settings)?;
             let name = quoted(&path.to_string_lossy());
-            Ok(source(name, understood, Rows::Database(feed)))
+            Ok(OpenSource::new(name, understood, Rows::Database(feed), settings))
         }
         Location::Postgres(url) | Location::Mysql(url) => {
             let (understood, feed) = sql::open(url, settings)?;
-            Ok(source(url.to_string(), understood, Rows::Database(feed)))
+            Ok(OpenSource::new(url.to_string(), understood, Rows::Database(feed), settings))
         }
     }
 }
 
+fn open_csv(input: CsvInput<'_>, settings: &SourceSettings) -> Result<OpenSource, SourceError> {
+    let name = input.name.clone();
+    let OpenCsv { understood, remarks, rows } = csv::open(input, settings)?;
+    let mut source = OpenSource::new(name, understood, Rows::Csv(Box::new(rows)), settings);
+    source.notes.remarks = remarks;
+    Ok(source)
+}
+
 impl OpenSource {
+    fn new(name: String, understood: String, rows: Rows, settings: &SourceSettings) -> Self {
+        Self {
+            name,
+            settings: settings.clone(),
+            understood,
+            rows,
+            notes: Notes::default(),
+            first_rows: Vec::new(),
+            judgement: Judgement::default(),
+        }
+    }
+
     /// How the source is read, in words: `semicolon, Windows-1252, column 3 `E-Mail``.
     pub fn understood(&self) -> &str {
         &self.understood

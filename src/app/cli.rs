@@ -24,19 +24,19 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Look emails up at the API and keep what it answers in the store
+    /// Look up emails at the API and store the answers
     Sync(Box<SyncArgs>),
     /// Print the report of a run
     Report(ReportArgs),
     /// List the runs of a store
     Runs(RunsArgs),
-    /// Erase a person from the store, and the bytes that the file still holds of them
+    /// Erase a person from the store, deleted data that is still in the file included
     Forget(ForgetArgs),
-    /// Serve made-up customers by the API's rules, on this machine only
+    /// Run a local copy of the API with made-up customers, to try things out
     Sandbox(SandboxArgs),
-    /// Check everything that a run needs, and say what to do
+    /// Check everything that a run needs and say how to fix what is wrong
     Doctor(Box<DoctorArgs>),
-    /// Print a script that completes commands and options in a shell
+    /// Print a shell's completion script
     Completions(CompletionsArgs),
     /// Print the manual page of the program or of a command
     Man(ManArgs),
@@ -99,7 +99,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = format!("{SYNC_HELP}\n{}", after_help()))]
 pub struct SyncArgs {
-    /// Where the emails are: a CSV file, - for standard input, sqlite:PATH, postgres://…, mysql://…
+    /// Where to read emails: a CSV file, - for standard input, sqlite:PATH, postgres://…, mysql://…
     #[arg(value_name = "SOURCE")]
     pub source: Option<String>,
 
@@ -123,7 +123,7 @@ pub struct SyncArgs {
     #[arg(long, env = "TELEMETRON_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,
 
-    /// Wait up to this long for another run that holds the store [default: 0s]
+    /// Wait up to this long for another run to release the store [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_WAIT_FOR_LOCK")]
     pub wait_for_lock: Option<Duration>,
 
@@ -203,11 +203,11 @@ pub struct SourceArgs {
     #[arg(long, value_name = "NAME", env = "TELEMETRON_ENCODING")]
     pub encoding: Option<String>,
 
-    /// The table of a database; --column names its column of emails
+    /// The database table to read; --column names its email column
     #[arg(long, value_name = "NAME", env = "TELEMETRON_TABLE")]
     pub table: Option<String>,
 
-    /// A query of a database whose first column is the email, unless --column names it
+    /// A database query; the email is its first column, unless --column names another
     #[arg(long, value_name = "SQL", env = "TELEMETRON_QUERY")]
     pub query: Option<String>,
 
@@ -215,8 +215,8 @@ pub struct SourceArgs {
     #[arg(long, value_name = "N", env = "TELEMETRON_MIN_ROWS")]
     pub min_rows: Option<u64>,
 
-    /// Stop before the first request if more of 20 or more rows that are not blank are invalid
-    /// [default: 50%]
+    /// Stop before the first request if more than this share of the rows is invalid; blank rows do
+    /// not count, and fewer than 20 rows are not checked [default: 50%]
     #[arg(long, value_name = "P%", value_parser = percent::parse, env = "TELEMETRON_MAX_INVALID")]
     pub max_invalid: Option<f64>,
 }
@@ -233,19 +233,20 @@ pub enum QuoteChoice {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct PlanArgs {
-    /// Skip emails that were answered within this time, such as 12h
+    /// Skip emails answered (found or not found) within this time, such as 12h
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_MAX_AGE")]
     pub max_age: Option<Duration>,
 
-    /// Look up at most this many emails; the rest stay pending
+    /// Look up at most this many emails; the remaining ones stay pending
     #[arg(long, value_name = "N", env = "TELEMETRON_LIMIT")]
     pub limit: Option<u64>,
 
-    /// Stop this long after the start; the rest stay pending
+    /// Stop this long after the start; the remaining emails stay pending
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_DEADLINE")]
     pub deadline: Option<Duration>,
 
-    /// Accept that more than half of the known customers are gone
+    /// Trust the answers even if no email is found, or more than half of the known emails no longer
+    /// resolve to their customer (without it, such a run stops with exit code 5)
     #[arg(long, env = "TELEMETRON_ACCEPT_MISSING", value_parser = FalseyValueParser::new())]
     pub accept_missing: bool,
 }
@@ -261,7 +262,7 @@ pub struct ApiArgs {
     #[arg(long, value_name = "PATH", env = "TELEMETRON_API_KEY_FILE")]
     pub api_key_file: Option<PathBuf>,
 
-    /// Refuse answers from any other organization [default: the store's]
+    /// Refuse answers from any other organization [default: the first one stored]
     #[arg(long, value_name = "ID", env = "TELEMETRON_ORGANIZATION")]
     pub organization: Option<String>,
 
@@ -269,7 +270,7 @@ pub struct ApiArgs {
     #[arg(long, value_name = "N", env = "TELEMETRON_CONCURRENCY", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub concurrency: Option<u32>,
 
-    /// Keep exactly that many lookups in flight, whatever the API sustains
+    /// Always keep --concurrency lookups in flight, instead of adapting to how the API responds
     #[arg(long, env = "TELEMETRON_FIXED_CONCURRENCY", value_parser = FalseyValueParser::new())]
     pub fixed_concurrency: bool,
 
@@ -277,7 +278,7 @@ pub struct ApiArgs {
     #[arg(long, value_name = "N/s", value_parser = rate, env = "TELEMETRON_RATE")]
     pub rate: Option<f64>,
 
-    /// Attempts for one email [default: 5]
+    /// Requests for one email before it counts as failed [default: 5]
     #[arg(long, value_name = "N", env = "TELEMETRON_MAX_ATTEMPTS", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: Option<u32>,
 
@@ -319,7 +320,7 @@ pub struct OutputArgs {
     #[arg(long, value_name = "URL", env = "TELEMETRON_PING", hide_env_values = true)]
     pub ping: Option<Secret>,
 
-    /// How progress is shown on stderr: auto, bar, plain or none
+    /// Progress on stderr: auto (a bar on a terminal, else lines), bar, plain or none
     #[arg(
         long,
         value_enum,
@@ -390,7 +391,7 @@ pub enum LogFormat {
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The run [default: the newest]
+    /// The number of the run [default: the newest]
     #[arg(value_name = "RUN")]
     pub run: Option<i64>,
 
@@ -422,7 +423,7 @@ pub struct ForgetArgs {
     #[arg(value_name = "EMAIL|ID")]
     pub person: String,
 
-    /// Let an erased email be looked up again
+    /// Allow an erased email to be looked up again
     #[arg(long)]
     pub undo: bool,
 
@@ -441,7 +442,7 @@ pub enum RunsFormat {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sandbox")]
 pub struct SyncSandboxArgs {
-    /// Look the emails up in a built-in local API with made-up customers, for this run
+    /// Use a built-in local API with made-up customers for this run; no key, no traffic
     #[arg(long)]
     pub sandbox: bool,
 
@@ -453,11 +454,11 @@ pub struct SyncSandboxArgs {
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SandboxBehavior {
-    /// The shortest time until the sandbox answers [default: 20ms]
+    /// The sandbox's shortest response time [default: 20ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub latency: Option<Duration>,
 
-    /// How much longer than that an answer of the sandbox can take [default: 20ms]
+    /// Up to this much is added to the latency at random [default: 20ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub jitter: Option<Duration>,
 
@@ -478,23 +479,24 @@ pub struct SandboxBehavior {
     #[arg(long, value_name = "FAULT=P%")]
     pub permanent_fault: Vec<FaultShare>,
 
-    /// Close the port for a time: 30s+10s begins 30 seconds after the first request and lasts 10
+    /// Refuse connections for a time: 30s+10s begins 30 seconds after the first request and lasts 10
     /// seconds, 200+10s begins with the 200th request; repeatable
     #[serde(skip)]
     #[arg(long, value_name = "BEGIN+TIME")]
     pub outage: Vec<Outage>,
 
-    /// Refuse every key from then on: a time after the first request, or the number of a request
+    /// Start to refuse every key: a time after the first request, or the number of a request
     #[serde(skip)]
     #[arg(long, value_name = "WHEN")]
     pub revoke_key: Option<When>,
 
-    /// Accept only the key with "-rotated" added to it from then on
+    /// Replace every key by itself plus "-rotated": a time after the first request, or the number
+    /// of a request
     #[serde(skip)]
     #[arg(long, value_name = "WHEN")]
     pub rotate_key: Option<When>,
 
-    /// How many requests a key may send; the sandbox answers further ones with 429
+    /// Requests allowed per key; more get a 429 [default: no limit]
     #[arg(long, value_name = "N/s", value_parser = rate)]
     pub rate_limit: Option<f64>,
 
@@ -503,11 +505,11 @@ pub struct SandboxBehavior {
     #[arg(long, value_name = "TIME")]
     pub retry_after: Option<RetryAfter>,
 
-    /// Another seed makes other customers in the sandbox [default: 0]
+    /// The seed of the made-up customers; another seed makes others [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// How often the sandbox's customers have changed; one in twenty changes each time [default: 0]
+    /// The revision of the made-up customers: 5% of them change from one to the next [default: 0]
     #[arg(long, value_name = "N")]
     pub revision: Option<u32>,
 }
@@ -528,7 +530,7 @@ pub struct SandboxArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The source that a run would read
+    /// A source to check, too: what a run would read, and how
     #[arg(value_name = "SOURCE")]
     pub source: Option<String>,
 
@@ -557,7 +559,6 @@ pub enum DoctorFormat {
     Json,
 }
 
-/// What `completions` takes.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// bash, zsh, fish or powershell
@@ -574,7 +575,6 @@ pub enum ShellName {
     Powershell,
 }
 
-/// What `man` takes.
 #[derive(Debug, Args)]
 pub struct ManArgs {
     /// The command, such as sync [default: the program]

@@ -60,17 +60,19 @@ impl Exit {
             Self::StoreLocked => "another run holds this store; try again later",
             Self::Failed => "the run could not do its job: source, store or settings unusable",
             Self::WrongKey => {
-                "the key was refused or is another organization's, or nothing was found; --resume continues"
+                "the key was refused or is another organization's, or nothing was found; fix that, then --resume"
             }
             Self::HungUp => "interrupted by SIGHUP after a clean stop; --resume continues",
             Self::Interrupted => "interrupted by SIGINT after a clean stop; --resume continues",
             Self::Terminated => "interrupted by SIGTERM after a clean stop; --resume continues",
             Self::ApiTrouble => {
-                "stopped: outage, failure limit or long pause of the API; --resume continues"
+                "stopped: outage, failure limit, or the API asked for a long pause; --resume continues"
             }
             Self::LimitReached => "stopped: --deadline or --limit reached; --resume continues",
-            Self::Partial => "finished, but some emails were rejected or failed (they are listed)",
-            Self::Complete => "every planned email has an answer",
+            Self::Partial => {
+                "finished, but some emails were rejected or failed: see the report, or list them with --rejects"
+            }
+            Self::Complete => "every planned email was found or not found",
         }
     }
 

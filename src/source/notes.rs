@@ -71,14 +71,14 @@ impl Notes {
             .filter(|(_, tally)| tally.count > 0)
             .map(|(wrapping, tally)| {
                 format!(
-                    "{} {wrapping} ({})",
+                    "{} with {wrapping} ({})",
                     grouped(tally.count),
                     first(tally).replace("line", "row")
                 )
             })
             .collect();
         if !unwrapped.is_empty() {
-            parts.push(format!("removed from emails: {}", unwrapped.join(", ")));
+            parts.push(format!("cleaned emails: {}", unwrapped.join(", ")));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
@@ -104,8 +104,8 @@ mod tests {
         }
         let expected = "lines 1 to 5 above the header skipped; 2 lines whose quotes enclose no cell \
             read as unquoted (first: line 3); 1 row with a quoted cell over several lines (line 12; \
-            if that is a stray quote, use --quote none); removed from emails: 1 `Name <address>` (row \
-            2), 1 `mailto:` (row 3), 2 surrounding brackets (first: row 3)";
+            if that is a stray quote, use --quote none); cleaned emails: 1 with `Name <address>` (row \
+            2), 1 with `mailto:` (row 3), 2 with surrounding brackets (first: row 3)";
         assert_eq!(notes.line().as_deref(), Some(expected));
     }
 }

@@ -66,7 +66,7 @@ fn notes_are_in_the_report(dir: &TestDir, stderr: &str, shown: &str) {
     let report: serde_json::Value =
         serde_json::from_str(&dir.read("report.json")).expect("a report");
     let warnings = report["warnings"].to_string();
-    for kind in ["read as unquoted", "above the header skipped", "removed from emails"] {
+    for kind in ["read as unquoted", "above the header skipped", "cleaned emails"] {
         assert_eq!(warnings.contains(kind), stderr.contains(kind), "{warnings} {shown}");
     }
 }

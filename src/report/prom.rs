@@ -4,8 +4,11 @@ use crate::domain::outcome::ChangeKind;
 use crate::domain::report_data::ReportData;
 use crate::domain::run::{RunReport, Status};
 use crate::report::count_lines;
-use jiff::Timestamp;
+use crate::time;
+use jiff::{SignedDuration, Timestamp, Unit};
 use std::fmt::{self, Display, Write as _};
+
+const LAST_SUCCESS: &str = "last_success_timestamp_seconds";
 
 /// The run, the earlier ends of its source and the store, in Prometheus' text format.
 pub fn render(run: &RunReport, data: &ReportData) -> String {
@@ -15,10 +18,13 @@ pub fn render(run: &RunReport, data: &ReportData) -> String {
     text
 }
 
-/// The last success that an earlier file of the same run's source names: for a run that cannot read
-/// the store.
-pub fn last_success_line(earlier: &str) -> Option<&str> {
-    earlier.lines().find(|line| line.starts_with("telemetron_sync_last_success_timestamp_seconds{"))
+/// When a run of `source` last ended well, by an earlier file: for a run that cannot read the store.
+pub fn last_success(earlier: &str, source: &str) -> Option<String> {
+    let metric = gauge_name(LAST_SUCCESS, &label(source));
+    let value = earlier.lines().find_map(|line| line.strip_prefix(&metric)?.strip_prefix(' '))?;
+    let since = SignedDuration::try_from_secs_f64(value.parse().ok()?).ok()?;
+    let since = since.round(Unit::Millisecond).ok()?;
+    Some(time::text(Timestamp::UNIX_EPOCH.checked_add(since).ok()?))
 }
 
 fn write(run: &RunReport, data: &ReportData, metrics: &mut Metrics<'_>) -> fmt::Result {
@@ -29,7 +35,7 @@ fn write(run: &RunReport, data: &ReportData, metrics: &mut Metrics<'_>) -> fmt::
     let is_success = ended.is_some_and(|(_, exit_code)| matches!(exit_code, 0 | 3 | 4));
     let success = if is_success { &run.finished_at } else { &data.last_success };
     metrics.gauge(
-        "last_success_timestamp_seconds",
+        LAST_SUCCESS,
         "When a run last ended with 0, 3 or 4",
         success.as_deref().map(seconds),
     )?;
@@ -99,7 +105,7 @@ impl Metrics<'_> {
             return Ok(());
         };
         self.head(name, help)?;
-        writeln!(self.text, "telemetron_sync_{name}{{source=\"{}\"}} {value}", self.source)
+        writeln!(self.text, "{} {value}", gauge_name(name, &self.source))
     }
 
     /// A metric with a value for each value of a label.
@@ -125,6 +131,11 @@ impl Metrics<'_> {
         writeln!(self.text, "# HELP telemetron_sync_{name} {help}.")?;
         writeln!(self.text, "# TYPE telemetron_sync_{name} gauge")
     }
+}
+
+/// A metric with its one label, whose value is escaped already.
+fn gauge_name(name: &str, source: &str) -> String {
+    format!("telemetron_sync_{name}{{source=\"{source}\"}}")
 }
 
 /// Text from outside as the value of a label.
@@ -182,8 +193,9 @@ mod tests {
             value(&partial, "last_success_timestamp_seconds").as_deref(),
             Some("1795428100")
         );
-        let line = last_success_line(&partial).expect("a line");
-        assert!(line.ends_with("} 1795428100"), "{line}");
+        let earlier = last_success(&partial, &run.source);
+        assert_eq!(earlier, run.finished_at);
+        assert_eq!(last_success(&partial, "another.csv"), None);
     }
 
     #[test]

@@ -17,6 +17,10 @@ use crate::support::server::binary;
 const HOUR: usize = 60;
 const DAY: usize = 24 * HOUR;
 
+/// Minutes between two evaluations of the rules over a long time. No divisor of an hour, so that they
+/// see every minute of it within eleven hours.
+const EVALUATED_EVERY: usize = 11;
+
 /// promtool's time begins with 1970; an hour into it the first run begins.
 fn time(minute: usize) -> String {
     let minutes = SignedDuration::from_mins(i64::try_from(minute).expect("a time"));
@@ -106,12 +110,23 @@ impl History {
         self.files.insert(minute, prom::render(report, &self.data));
     }
 
-    /// The values of each metric, minute by minute.
-    fn series(&self, minutes: usize) -> BTreeMap<String, Vec<Option<f64>>> {
+    /// The machine is off for a while: nothing is measured. The file is as before afterwards.
+    fn reboot(&mut self, minute: usize, minutes: usize) {
+        let file = self.files.range(..minute).next_back().map(|(_, text)| text.clone());
+        self.files.insert(minute, String::new());
+        self.files.insert(minute + minutes, file.unwrap_or_default());
+    }
+
+    /// The values of each metric that a rule names, minute by minute.
+    fn series(&self, minutes: usize, rules: &str) -> BTreeMap<String, Vec<Option<f64>>> {
+        let is_used = |line: &&str| {
+            let name = line.split('{').next().unwrap_or_default();
+            name.starts_with("telemetron_sync_") && rules.contains(name)
+        };
         let mut series: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
         let ends = self.files.keys().skip(1).copied().chain([minutes]);
         for ((from, text), to) in self.files.iter().zip(ends) {
-            for line in text.lines().filter(|line| !line.starts_with('#')) {
+            for line in text.lines().filter(is_used) {
                 let (metric, value) = line.rsplit_once(' ').expect("a value");
                 let values = series.entry(metric.to_owned()).or_default();
                 values.resize(*from, None);
@@ -128,11 +143,13 @@ impl History {
     fn alerts(&self, minutes: usize) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
         let dir = TestDir::new();
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/prometheus/alerts.yml");
+        let every = if minutes > 2 * DAY { EVALUATED_EVERY } else { 1 };
         let mut test = format!(
-            "rule_files: [{}]\nevaluation_interval: 2m\ntests:\n- interval: 1m\n  input_series:\n",
+            "rule_files: [{}]\nevaluation_interval: {every}m\ntests:\n- interval: 1m\n  input_series:\n",
             rules.display()
         );
-        for (metric, values) in self.series(minutes) {
+        let rules = std::fs::read_to_string(&rules).expect("the rules");
+        for (metric, values) in self.series(minutes, &rules) {
             let metric = metric.replace('{', "{instance=\"vm\",");
             write!(test, "  - series: '{metric}'\n    values: '{}'\n", notation(&values)).unwrap();
         }
@@ -190,66 +207,87 @@ fn notation(values: &[Option<f64>]) -> String {
     parts.join(" ")
 }
 
+/// What happens in a healthy month: some emails fail, some runs reach their deadline, customers go,
+/// the list grows and is shorter at night, runs are interrupted, and the API is out for half an hour.
+fn healthy(hour: usize) -> Run {
+    let grown = u64::try_from(hour).expect("an hour");
+    let by_day = if hour % 24 < 8 { 0 } else { 3_000 };
+    let run = Run { rows: 10_000 + by_day + grown, missing: 20 + grown / 5, ..GOOD };
+    match hour % 100 {
+        17 => Run { exit_code: 3, failed: 30, ..run },
+        40 => Run { exit_code: 4, minutes: 50, pending: 500, ..run },
+        60 => Run { exit_code: 143, minutes: 3, pending: 700, ..run },
+        // An outage of half an hour, which --outage-wait 30m waits for.
+        75 => Run { minutes: 44, ..run },
+        _ => run,
+    }
+}
+
 #[test]
 fn a_month_of_health_raises_no_alert() {
-    // What happens in a healthy month: some emails fail, some runs reach their deadline, customers
-    // go, the list grows, somebody restarts the machine, and one run in a thousand meets an outage
-    // that is over before the next one.
-    let history = History::hourly(30 * 24, |hour| {
-        let grown = u64::try_from(hour).expect("an hour");
-        let run = Run { rows: 10_000 + grown, missing: 20 + grown / 5, ..GOOD };
-        match hour % 100 {
-            17 => Run { exit_code: 3, failed: 30, ..run },
-            40 => Run { exit_code: 4, minutes: 50, pending: 500, ..run },
-            60 => Run { exit_code: 143, minutes: 3, pending: 700, ..run },
-            _ => run,
+    let mut history = History::default();
+    for hour in 1..=30 * 24 {
+        // The scheduler spreads the starts a little.
+        let minute = hour * HOUR + hour * 5 % 9;
+        match hour % (7 * 24) {
+            // The machine restarts on the weekend.
+            100 => {
+                let interrupted = Run { exit_code: 143, minutes: 5, pending: 700, ..healthy(hour) };
+                history.run(minute, interrupted).reboot(minute + 6, 9);
+            }
+            // A day later, the power fails in the middle of a run, which leaves no end.
+            124 => history.begin(minute, healthy(hour)).reboot(minute + 4, 20),
+            _ => _ = history.run(minute, healthy(hour)),
         }
-    });
+    }
     let Some((_, ever)) = history.alerts(30 * DAY + HOUR) else { return };
     assert_eq!(ever, BTreeSet::new());
 }
 
-/// A day of good runs, then what `then` does with the history from minute `DAY + HOUR` on.
-fn after_a_good_day(then: impl FnOnce(&mut History)) -> History {
-    let mut history = History::hourly(24, |_| GOOD);
+/// How many good runs come before a problem.
+const GOOD_RUNS: usize = 6;
+
+/// Good runs, then what `then` does with the history from the next hour on.
+fn after_good_runs(then: impl FnOnce(&mut History)) -> History {
+    let mut history = History::hourly(GOOD_RUNS, |_| GOOD);
     then(&mut history);
     history
 }
 
 #[test]
 fn each_problem_raises_its_alert_within_one_period() {
-    let next = DAY + HOUR;
+    let next = (GOOD_RUNS + 1) * HOUR;
     let soon = next + HOUR;
     History::default().fires(2 * HOUR, &["NeverRan"]);
-    after_a_good_day(|_| ()).fires(next + 20, &["NotStarted"]);
-    after_a_good_day(|history| _ = history.begin(next, GOOD)).fires(soon + 20, &["NotEnded"]);
+    after_good_runs(|_| ()).fires(next + 20, &["NotStarted"]);
+    after_good_runs(|history| _ = history.begin(next, GOOD)).fires(soon + 20, &["NotEnded"]);
     let ends_with = |exit_code| {
         move |history: &mut History| {
             history.run(next, Run { exit_code, minutes: 2, pending: 800, ..GOOD });
         }
     };
-    after_a_good_day(ends_with(5)).fires(soon, &["KeyRefused"]);
-    after_a_good_day(ends_with(1)).fires(soon, &["Failed"]);
-    after_a_good_day(ends_with(6)).fires(soon, &["ApiTrouble"]);
-    after_a_good_day(ends_with(143)).fires(soon, &[]);
+    after_good_runs(ends_with(5)).fires(soon, &["KeyRefused"]);
+    after_good_runs(ends_with(1)).fires(soon, &["Failed"]);
+    after_good_runs(ends_with(6)).fires(soon, &["ApiTrouble"]);
+    after_good_runs(ends_with(143)).fires(soon, &[]);
     let shrunk = Run { rows: 4_000, ..GOOD };
-    after_a_good_day(|history| _ = history.run(next, shrunk)).fires(soon, &["SourceShrunk"]);
+    after_good_runs(|history| _ = history.run(next, shrunk)).fires(soon, &["SourceShrunk"]);
     let empty = Run { rows: 0, ..GOOD };
-    after_a_good_day(|history| _ = history.run(next, empty)).fires(soon, &["SourceShrunk"]);
+    after_good_runs(|history| _ = history.run(next, empty)).fires(soon, &["SourceShrunk"]);
     let missing = Run { missing: 700, ..GOOD };
-    after_a_good_day(|history| _ = history.run(next, missing)).fires(soon, &["ManyMissing"]);
+    after_good_runs(|history| _ = history.run(next, missing)).fires(soon, &["ManyMissing"]);
     let failures = Run { exit_code: 3, failed: 600, ..GOOD };
-    after_a_good_day(|history| _ = history.run(next, failures)).fires(soon, &["ManyFailures"]);
+    after_good_runs(|history| _ = history.run(next, failures)).fires(soon, &["ManyFailures"]);
     let slow = Run { exit_code: 4, minutes: 50, pending: 820, ..GOOD };
-    after_a_good_day(|history| _ = history.run(next, slow)).fires(soon, &["Slow"]);
+    after_good_runs(|history| _ = history.run(next, slow)).fires(soon, &["Slow"]);
 }
 
 #[test]
 fn interruptions_that_never_end_make_the_copy_stale() {
-    let history = History::hourly(30, |hour| match hour {
-        0..=24 => GOOD,
+    let history = History::hourly(GOOD_RUNS + 6, |hour| match hour {
+        0..=GOOD_RUNS => GOOD,
         _ => Run { exit_code: 143, minutes: 3, pending: 700, ..GOOD },
     });
-    history.fires(28 * HOUR + 13, &["Stale"]);
-    history.fires(27 * HOUR, &[]);
+    history.fires((GOOD_RUNS + 3) * HOUR, &[]);
+    history.fires((GOOD_RUNS + 4) * HOUR + 13, &["Stale"]);
 }

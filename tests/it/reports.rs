@@ -128,6 +128,49 @@ fn report_files_are_written_in_the_format_of_their_extension() {
     assert_eq!(left, ["list.csv", "r.json", "r.md", "r.txt"]);
 }
 
+/// The value of a metric of `list.csv` in `r.prom`.
+fn metric(dir: &TestDir, name: &str) -> Option<String> {
+    let text = dir.read("r.prom");
+    let line = text.lines().find(|line| line.starts_with(&format!("telemetron_sync_{name}{{")))?;
+    let source = format!("{{source=\"{}\"}} ", dir.path("list.csv").display());
+    let (_, value) = line.split_once(&source).expect("the label names the source");
+    Some(value.to_owned())
+}
+
+#[test]
+fn the_last_success_survives_runs_that_fail_before_they_have_a_plan() {
+    let (dir, api) = mixed();
+    let last_success = || metric(&dir, "last_success_timestamp_seconds");
+    dir.sync(api.url()).args(["--report", "r.prom"]).run().exits(3);
+    let success = last_success().expect("a success");
+    let fails = |how: &str| {
+        assert_eq!(last_success().as_ref(), Some(&success), "{how}");
+        assert_eq!(metric(&dir, "exit_code").as_deref(), Some("1"), "{how}");
+        assert!(metric(&dir, "last_run_timestamp_seconds") > Some(success.clone()), "{how}");
+    };
+    dir.sync(api.url()).args(["--report", "r.prom"]).without_key().run().exits(1);
+    fails("no key");
+    let list = dir.read("list.csv");
+    dir.write("list.csv", "");
+    dir.sync(api.url()).args(["--report", "r.prom"]).run().exits(1);
+    fails("an empty source");
+    dir.write("list.csv", list);
+    let store = std::fs::read(dir.path("s.db")).expect("a store");
+    dir.write("s.db", "damaged".repeat(1000));
+    dir.sync(api.url()).args(["--report", "r.prom"]).run().exits(1);
+    fails("a damaged store");
+    // It is remembered from file to file.
+    dir.sync(api.url()).args(["--report", "r.prom"]).run().exits(1);
+    fails("a damaged store again");
+    dir.write("s.db", store);
+    // A resume that cannot begin is about the source of its run.
+    dir.sync(api.url()).args(["--report", "r.prom", "--limit", "1"]).run().exits(4);
+    let success_of_limit = last_success();
+    dir.sync_of(api.url(), ["--resume"]).without_key().run().exits(1);
+    assert_eq!(last_success(), success_of_limit);
+    assert_eq!(metric(&dir, "exit_code").as_deref(), Some("1"));
+}
+
 #[test]
 fn a_report_covers_all_parts_of_a_resumed_run() {
     let (dir, api) = (TestDir::new(), Api::new());

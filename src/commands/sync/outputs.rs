@@ -11,12 +11,13 @@ use crate::domain::exit::Exit;
 use crate::domain::report_data::ReportData;
 use crate::domain::run::RunReport;
 use crate::report::output::{Readers, prove_writable, replace};
-use crate::report::{rejects, text};
+use crate::report::{Format, prom, rejects, text};
 use crate::source::InputRow;
 use crate::store::live::Live;
 use crate::store::{Store, open_to_read, report_data, runs};
 use crate::time;
 use rusqlite::Connection;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +59,11 @@ impl Outputs {
         })
     }
 
+    /// A resumed run names its source; the command line need not.
+    pub(super) fn set_source(&mut self, source: &str) {
+        source.clone_into(&mut self.source);
+    }
+
     /// Finds what cannot be written before there is anything to write.
     pub(super) fn prove_writable(&self) -> Result<(), Error> {
         let reports = self.reports.iter().map(|report| ("--report", &report.path));
@@ -90,8 +96,11 @@ impl Outputs {
         if self.reports.is_empty() {
             return Ok(());
         }
-        let data = self.data(run);
+        let mut data = self.data(run);
         for ReportFile { path, format } in &self.reports {
+            if *format == Format::Prom && data.gauges.is_none() {
+                data.last_success = last_success_in(path, &run.source);
+            }
             let text = format.render(run, &data);
             replace(path, Readers::Others, |file| file.write_all(text.as_bytes()))
                 .map_err(|reason| unwritable("--report", path, reason))?;
@@ -166,6 +175,14 @@ impl Outputs {
 pub(super) struct EndedRun {
     pub(super) store: Store,
     pub(super) run: RunReport,
+}
+
+/// What an earlier report says where the store cannot be read: that a run failed is no reason to
+/// forget the last success.
+fn last_success_in(path: &Path, source: &str) -> Option<String> {
+    // Reading from a pipe would wait for a writer.
+    let earlier = path.is_file().then(|| fs::read_to_string(path).ok())??;
+    prom::last_success(&earlier, source)
 }
 
 fn unwritable(option: &'static str, path: &Path, reason: io::Error) -> Error {

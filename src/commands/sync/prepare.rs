@@ -179,9 +179,15 @@ fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
 
 /// What the job comes to with this store. Nothing is changed yet.
 fn work(store: &Connection, settings: &SyncSettings, outputs: &mut Outputs) -> Result<Work, Error> {
-    let mut set_up = |kept: Option<RunOptions>| {
-        let options = settings.options.clone().or_kept(kept.unwrap_or_default());
+    let mut set_up = |resumed: Option<&RunReport>| {
+        let mut options = settings.options.clone();
+        if let Some(run) = resumed {
+            options = options.or_kept(kept_options(store, run.run_id)?);
+        }
         *outputs = Outputs::new(&options, settings)?;
+        if let Some(run) = resumed {
+            outputs.set_source(&run.source);
+        }
         outputs.prove_writable()?;
         Setup::new(options, settings)
     };
@@ -190,8 +196,8 @@ fn work(store: &Connection, settings: &SyncSettings, outputs: &mut Outputs) -> R
         Job::New(plan) => Ok(Work::New(plan.clone(), set_up(None)?)),
         Job::Resume(resume) => match unfinished(store, resume, settings)? {
             Unfinished::Run(run) => {
-                let kept = kept_options(store, run.run_id)?;
-                Ok(Work::Resume(run, set_up(Some(kept))?))
+                let setup = set_up(Some(&run))?;
+                Ok(Work::Resume(run, setup))
             }
             Unfinished::None(plan) => Ok(Work::New(plan, set_up(None)?)),
             Unfinished::Nothing(which) => Ok(Work::NothingToResume(which)),

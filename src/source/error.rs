@@ -183,6 +183,11 @@ pub enum ColumnError {
     )]
     NoHeader { wanted: String, width: usize },
     #[error(
+        "has no column {} in its first 50 rows; line {} has it. Remove the lines above that one, or give --column a number from 1 to {width}.",
+        short_name(wanted), grouped(*line)
+    )]
+    LateHeader { wanted: String, line: u64, width: usize },
+    #[error(
         "has no header and no column that holds mostly addresses. Give --column a number from 1 to {width}."
     )]
     NoAddresses { width: usize },

@@ -66,6 +66,9 @@ const MAGIC: &[Magic] = &[
 const SPREADSHEET: &str = "soffice --headless --convert-to csv FILE";
 const GREP: &str = "grep -Eio '[a-z0-9._%+-]+@[a-z0-9.-]+' FILE | sort -u > emails.csv";
 const JSON: &str = "jq -r '.. | objects | (.email // .Email // .mail // empty)' FILE > emails.csv";
+/// The line end of a mainframe is NEL in Unicode.
+const EBCDIC: &str =
+    "iconv -f IBM037 -t UTF-8 FILE | LC_ALL=C sed 's/\\xc2\\x85/\\n/g' > emails.csv";
 const VCARD: &str = "sed -nE 's/^([^:.]*\\.)?EMAIL[^:]*://Ip' FILE | tr -d '\\r' > emails.csv";
 
 /// What the file is if it is no CSV. `head` is its beginning after unpacking, `path` its name for
@@ -159,6 +162,9 @@ fn text_kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
     if is_json(text) {
         return Some(("JSON", JSON));
     }
+    if is_ebcdic(head) {
+        return Some(("EBCDIC text of a mainframe", EBCDIC));
+    }
     let zeros = head.iter().filter(|&&byte| byte == 0).count();
     if zeros * 10 > head.len() * 7 {
         return Some(("UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > emails.csv"));
@@ -166,6 +172,21 @@ fn text_kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
     // UTF-16 has been distinguished from binary data before.
     (zeros > 0 && zeros * 10 > head.len() && sniff_utf16(head).is_none())
         .then_some(("binary data", "export the data as CSV"))
+}
+
+/// Nearly all bytes are letters, digits and usual marks of EBCDIC, and there is no line end of ASCII.
+fn is_ebcdic(head: &[u8]) -> bool {
+    let is_usual = |&byte: &u8| {
+        matches!(byte,
+            0x81..=0x89 | 0x91..=0x99 | 0xa2..=0xa9 | 0xc1..=0xc9 | 0xd1..=0xd9 | 0xe2..=0xe9
+            | 0xf0..=0xf9 | 0x15 | 0x25 | 0x40 | 0x4b | 0x5e | 0x60 | 0x6b | 0x6d | 0x7c | 0x7f)
+    };
+    let usual = head.iter().filter(|byte| is_usual(byte)).count();
+    let letters = head.iter().filter(|&&byte| byte > 0x80).count();
+    head.len() >= 16
+        && usual * 20 >= head.len() * 19
+        && letters * 2 > head.len()
+        && !head.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
 /// `<name` and no address: `<a@x.io>` begins a list.
@@ -228,6 +249,10 @@ mod tests {
             (b"From a@x.io Mon\nFrom: Ann <a@x.io>\n\nHi\n", "a mailbox or message"),
             (b"dn: cn=Ann\nmail: a@x.io", "LDIF"),
             (b"\x01\x02\0\0\x03\xffab\0\x04", "binary data"),
+            (
+                b"\x89\x84\x6b\x85\x94\x81\x89\x93\x15\xf1\x6b\x81\x7c\xa7\x4b\x89\x96\x15",
+                "EBCDIC text of a mainframe",
+            ),
         ] {
             assert_eq!(kind(head), Some(what), "{:?}", String::from_utf8_lossy(head));
         }
@@ -244,6 +269,9 @@ mod tests {
             b"BZhou,a@x.io\n",
             b"MZ,email\n1,a@x.io\n",
             b"GIF,email\n",
+            // Greek and Cyrillic of Windows are letters above 0x80, too.
+            b"\xcf\xed\xef\xec\xe1;\xc7\xeb\xe5\xea\xf4\xf1\xef\xed\xe9\xea\xfc\r\n",
+            b"\xc8\xe2\xe0\xed\xc8\xe2\xe0\xed\xc8\xe2\xe0\xed\xc8\xe2\xe0\xed\xe0@x.io",
             b"",
         ] {
             assert_eq!(kind(head), None, "{:?}", String::from_utf8_lossy(head));

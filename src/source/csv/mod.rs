@@ -118,7 +118,7 @@ pub(in crate::source) fn open(
     let remarks = remarks(text.doubt(), &layout);
     let keep = match layout.shape {
         Shape::Column(column) => Keep::Only(column),
-        Shape::OneLine => Keep::All,
+        Shape::OneLine(_) => Keep::All,
     };
     let splitter = Splitter::new(layout.dialect, keep);
     let (shape, list) = (layout.shape, Vec::new().into_iter());
@@ -143,7 +143,7 @@ impl CsvRows {
             Shape::Column(_) => {
                 Ok(Some(CsvRow { row, text: cells.next().unwrap_or_default(), quotes }))
             }
-            Shape::OneLine => {
+            Shape::OneLine(_) => {
                 let mut cells: Vec<String> = cells.collect();
                 // A delimiter ends the line: there is no email behind it.
                 cells.pop_if(|last| last.is_empty());
@@ -203,15 +203,21 @@ fn describe(packing: Packing, encoding: &str, layout: &Layout) -> String {
         words.push(format!("header on line {}", grouped(header.line)));
     }
     let name = layout.header.as_ref().map(|header| short_name(&header.name));
-    words.push(match (layout.shape, name, layout.delimiter) {
-        (Shape::OneLine, ..) => "a list on one line".to_owned(),
+    words.push(match (&layout.shape, name, layout.delimiter) {
+        (Shape::OneLine(columns), ..) => {
+            let numbers: Vec<String> = columns.iter().map(|it| (it + 1).to_string()).collect();
+            format!(
+                "a list on one line (columns {} hold addresses)",
+                sniff::listed(&numbers, "and")
+            )
+        }
         (Shape::Column(_), Some(name), None) => format!("header {name}"),
         (Shape::Column(column), Some(name), Some(_)) => format!("column {} {name}", column + 1),
         (Shape::Column(_), None, None) => "no header".to_owned(),
         (Shape::Column(column), None, Some(_)) => format!("no header, column {}", column + 1),
     });
     if !layout.others.is_empty() {
-        words.push(format!("not column {}", sniff::listed_others(&layout.others)));
+        words.push(format!("not column {}", sniff::listed(&layout.others, "or")));
     }
     words.join(", ")
 }
@@ -226,6 +232,13 @@ fn remarks(doubt: Option<&Doubt>, layout: &Layout) -> Vec<String> {
             (first, last) => format!("lines {first} to {last} above the {what} skipped"),
         });
     }
+    remarks.extend(layout.late_header.map(|line| {
+        let line = grouped(line);
+        format!(
+            "line {line} looks like a header, but only the first 50 rows are searched, so the lines \
+             above it were read as rows; if they are notes, remove them"
+        )
+    }));
     remarks.extend(doubt.map(|doubt| match doubt {
         Doubt::Another(Some(likely)) => format!(
             "the text is not UTF-8; if names look wrong, use --encoding, perhaps --encoding {likely}"

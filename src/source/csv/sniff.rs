@@ -23,17 +23,19 @@ pub(in crate::source) struct Layout {
     pub(in crate::source) header: Option<HeaderRow>,
     /// The lines above the header, or above the first row, that hold something else.
     pub(in crate::source) skipped: Option<RangeInclusive<u64>>,
+    /// The line of what looks like a header, too far down to be taken for one.
+    pub(in crate::source) late_header: Option<u64>,
     /// The names, or numbers from 1, of other columns that could have been meant.
     pub(in crate::source) others: Vec<String>,
 }
 
 /// Where the emails are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Shape {
     /// In this cell of each row, counted from 0.
     Column(usize),
-    /// In every cell of the only row.
-    OneLine,
+    /// In the cells of the only row, most of which are addresses: these, counted from 0.
+    OneLine(Vec<usize>),
 }
 
 /// The row of names.
@@ -76,14 +78,15 @@ pub(in crate::source) fn layout(head: Head<'_>, wishes: Wishes<'_>) -> Result<La
     let mut rows = sample(head, dialect)?;
     let announcing = usize::from(announced.is_some());
     rows.drain(..announcing.min(rows.len()));
-    if is_one_line(&rows, head.end, wishes) {
+    if let Some(columns) = one_line(&rows, head.end, wishes) {
         return Ok(Layout {
             delimiter,
             dialect,
-            shape: Shape::OneLine,
+            shape: Shape::OneLine(columns),
             skip: announcing,
             header: None,
             skipped: None,
+            late_header: None,
             others: Vec::new(),
         });
     }
@@ -104,26 +107,48 @@ pub(in crate::source) fn layout(head: Head<'_>, wishes: Wishes<'_>) -> Result<La
         header: header
             .map(|row| HeaderRow { line: row.line, name: row.cell(found.choice.index).to_owned() }),
         skipped: holds_something.then_some(first_line..=last_above),
+        late_header: late_header(&rows, &found, wishes),
         others: found.choice.others.iter().copied().map(label).collect(),
     })
 }
 
-/// The other columns, for a person: ten of them at most.
-pub(in crate::source) fn listed_others(others: &[String]) -> String {
-    let mut list = others.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>();
-    if others.len() > MAX_LISTED {
-        list.push(format!("… {} more", others.len() - MAX_LISTED));
+/// A row below the searched ones that names the column, unless the header does.
+fn late_header(rows: &[Row], found: &Found, wishes: Wishes<'_>) -> Option<u64> {
+    let names_it = |row: &Row| column::is_known(row.cell(found.choice.index));
+    if wishes.header == Header::None || found.header.is_some_and(|at| names_it(&rows[at])) {
+        return None;
     }
-    list.join(" or ")
+    let mut late = rows.iter().skip(HEADER_ROWS);
+    late.find(|row| names_it(row) && !row.holds_address()).map(|row| row.line)
 }
 
-fn is_one_line(rows: &[Row], end: End, wishes: Wishes<'_>) -> bool {
-    let [row] = rows else { return false };
-    let cells = row.cells.strip_suffix(&[String::new()]).unwrap_or(&row.cells);
-    end == End::OfText
-        && wishes.column.is_none()
-        && cells.len() > 1
-        && cells.iter().all(|cell| is_address(cell))
+/// Names or numbers of columns for a person, ten of them at most: `1, 2 and 3`.
+pub(in crate::source) fn listed(columns: &[String], conjunction: &str) -> String {
+    let (more, shown) = (columns.len().saturating_sub(MAX_LISTED), columns.len().min(MAX_LISTED));
+    let mut list = columns[..shown].to_vec();
+    if more > 0 {
+        list.push(format!("{more} more"));
+    }
+    let last = list.pop().unwrap_or_default();
+    if list.is_empty() { last } else { format!("{} {conjunction} {last}", list.join(", ")) }
+}
+
+/// The cells that hold addresses if the file is a list on one line: of its only row, most cells do
+/// if the first does, or three in four. `1,a@x.io,b@x.io` is a row of a table.
+fn one_line(rows: &[Row], end: End, wishes: Wishes<'_>) -> Option<Vec<usize>> {
+    let [row] = rows else { return None };
+    if end == End::MoreFollows || wishes.column.is_some() {
+        return None;
+    }
+    let holding: Vec<usize> =
+        (0..row.cells.len()).filter(|&index| is_address(row.cell(index))).collect();
+    let filled = row.cells.iter().filter(|cell| !cell.trim().is_empty()).count();
+    let most = if holding.first() == Some(&0) {
+        holding.len() * 2 > filled
+    } else {
+        holding.len() * 4 >= filled * 3
+    };
+    (holding.len() > 1 && most).then_some(holding)
 }
 
 /// Where the column of emails and its header are.
@@ -172,7 +197,12 @@ fn find_column(rows: &[Row], wishes: Wishes<'_>) -> Result<Found, ColumnError> {
             Ok(Found { choice, ..found })
         }
         (Some(wanted), None) => {
+            let is_named = |row: &&Row| column::by_wish(&row.cells, wanted).is_ok();
+            let late = rows.iter().skip(HEADER_ROWS).find(is_named).map(|row| row.line);
             let (wanted, header) = (wanted.to_owned(), sniffed.unwrap_or_else(|| above_all(rows)));
+            if let Some(line) = late {
+                return Err(ColumnError::LateHeader { wanted, line, width: width(rows) });
+            }
             Err(match header.header.map(|at| rows[at].cells.clone()) {
                 Some(columns) => ColumnError::Unknown { wanted, columns },
                 None => ColumnError::NoHeader { wanted, width: width(rows) },
@@ -360,7 +390,7 @@ mod tests {
     fn column_of(layout: &Layout) -> usize {
         match layout.shape {
             Shape::Column(column) => column,
-            Shape::OneLine => usize::MAX,
+            Shape::OneLine(_) => usize::MAX,
         }
     }
 
@@ -447,10 +477,31 @@ mod tests {
     }
 
     #[test]
+    fn a_header_too_far_down_is_named() {
+        let notes: String = (1..=50).map(|note| format!("Note {note}\n")).collect();
+        let text = format!("{notes}id,email\n1,a@x.io\n");
+        assert_eq!(sniff(&text, Wishes::default()).unwrap().late_header, Some(51));
+        let wanted = Wishes { column: Some("email"), ..Wishes::default() };
+        assert!(matches!(
+            sniff(&text, wanted),
+            Err(LayoutError::Column(ColumnError::LateHeader { line: 51, .. }))
+        ));
+        let above = sniff(&text["Note 1\n".len()..], wanted).unwrap();
+        assert_eq!((above.skip, above.late_header), (50, None));
+        // A header that is repeated further down is no news.
+        let again = format!("email\n{}email\nb@x.io\n", "a@x.io\n".repeat(60));
+        assert_eq!(sniff(&again, Wishes::default()).unwrap().late_header, None);
+    }
+
+    #[test]
     fn one_line_of_addresses_is_a_list() {
         for text in ["a@x.io;b@x.io", "a@x.io, b@x.io,\n", "\n Ann <a@x.io>; Bob <b@x.io>"] {
-            assert_eq!(sniff(text, Wishes::default()).unwrap().shape, Shape::OneLine, "{text:?}");
+            let list = Shape::OneLine(vec![0, 1]);
+            assert_eq!(sniff(text, Wishes::default()).unwrap().shape, list, "{text:?}");
         }
+        let one_bad = sniff("a@x.io, b@x.io, nobody, c@x.io", Wishes::default()).unwrap();
+        assert_eq!(one_bad.shape, Shape::OneLine(vec![0, 1, 3]));
+        assert_eq!(found("1,Ann,a@x.io,b@x.io\n"), (Some(','), 2, 0));
         let column = Wishes { column: Some("2"), ..Wishes::default() };
         assert_eq!(sniff("a@x.io;b@x.io", column).unwrap().shape, Shape::Column(1));
         assert_eq!(found("a@x.io;Ann\n"), (Some(';'), 0, 0));

@@ -241,6 +241,70 @@ CREATE TABLE _tombstones (
 
 CREATE INDEX _tombstones_by_customer ON _tombstones (customer_key) WHERE customer_key IS NOT NULL;
 
+-- Which rows were written, in the order of the commits, so that a publication finds what is new since the
+-- one before. It keeps keys and no data; the rows of a finished past are removed, all at its beginning, and
+-- a publication that needs them compares everything instead. 0.4 us for a lookup.
+--
+-- The freshness of a customer is not logged: it changes with an email that resolves to it.
+CREATE TABLE _publish_log (
+    n            INTEGER PRIMARY KEY,   -- above all that any process gave out before, as in _changes
+    email_key    INTEGER,
+    customer_key INTEGER,               -- the customer or its intervals
+    run_id       INTEGER,               -- the run or its failures; with reject_row, that reject
+    reject_row   INTEGER
+);
+
+-- The numbers that each process gave out: they differ between a store and a copy that went its own way.
+CREATE TABLE _publish_log_processes (
+    first INTEGER PRIMARY KEY,
+    last  INTEGER                       -- NULL: the newest process
+);
+
+CREATE TRIGGER _log_new_email AFTER INSERT ON _emails BEGIN
+    INSERT INTO _publish_log (email_key) VALUES (new.key);
+END;
+CREATE TRIGGER _log_email AFTER UPDATE ON _emails BEGIN
+    INSERT INTO _publish_log (email_key) VALUES (new.key);
+END;
+-- What a lookup said of the customer's freshness would be lost with the email that resolved to it.
+CREATE TRIGGER _log_email_of_another AFTER UPDATE OF customer_key ON _emails
+WHEN old.customer_key IS NOT NULL AND old.customer_key IS NOT new.customer_key BEGIN
+    INSERT INTO _publish_log (customer_key) VALUES (old.customer_key);
+END;
+CREATE TRIGGER _log_no_email AFTER DELETE ON _emails BEGIN
+    INSERT INTO _publish_log (email_key, customer_key) VALUES (old.key, old.customer_key);
+END;
+CREATE TRIGGER _log_new_customer AFTER INSERT ON _customers BEGIN
+    INSERT INTO _publish_log (customer_key) VALUES (new.key);
+END;
+CREATE TRIGGER _log_customer AFTER UPDATE OF
+    id, organization_id, email, name, phone, address, metadata, created_at, extra, first_seen_at,
+    changed_at, missing_since, erased_at
+ON _customers BEGIN
+    INSERT INTO _publish_log (customer_key) VALUES (new.key);
+END;
+CREATE TRIGGER _log_new_run AFTER INSERT ON _runs BEGIN
+    INSERT INTO _publish_log (run_id) VALUES (new.id);
+END;
+CREATE TRIGGER _log_run AFTER UPDATE ON _runs BEGIN
+    INSERT INTO _publish_log (run_id) VALUES (new.id);
+END;
+CREATE TRIGGER _log_new_failure AFTER INSERT ON _run_failures BEGIN
+    INSERT INTO _publish_log (run_id) VALUES (new.run_id);
+END;
+CREATE TRIGGER _log_failure AFTER UPDATE ON _run_failures BEGIN
+    INSERT INTO _publish_log (run_id) VALUES (new.run_id);
+END;
+CREATE TRIGGER _log_no_failure AFTER DELETE ON _run_failures BEGIN
+    INSERT INTO _publish_log (run_id) VALUES (old.run_id);
+END;
+CREATE TRIGGER _log_new_reject AFTER INSERT ON _rejects BEGIN
+    INSERT INTO _publish_log (run_id, reject_row) VALUES (new.run_id, new.row);
+END;
+CREATE TRIGGER _log_no_reject AFTER DELETE ON _rejects BEGIN
+    INSERT INTO _publish_log (run_id, reject_row) VALUES (old.run_id, old.row);
+END;
+
 CREATE VIEW customers AS
 SELECT
     c.id, c.organization_id, c.email, c.name, c.phone, c.address, c.metadata, c.created_at, c.extra,

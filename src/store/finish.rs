@@ -4,7 +4,7 @@ use crate::domain::run::{RunReport, Status};
 use crate::domain::stop::StopReason;
 use crate::store::customers::Customers;
 use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
-use crate::store::{StoreError, runs, undo};
+use crate::store::{StoreError, publish_log, runs, undo};
 use rusqlite::{Connection, Result};
 use std::rc::Rc;
 
@@ -35,6 +35,7 @@ pub fn end(
         }
     }
     close_plan(store, run)?;
+    publish_log::trim(store)?;
     run.end(stop.as_ref(), at.to_string());
     Ok(())
 }

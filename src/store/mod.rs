@@ -14,6 +14,7 @@ pub mod lock;
 pub mod lookups;
 pub mod merge;
 mod numbers;
+pub mod publish_log;
 pub mod report_data;
 pub mod runs;
 mod schema;
@@ -283,10 +284,12 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
 /// Numbers requests and changes of this process above those of all before it.
 fn begin_process(connection: &mut Connection) -> Result<i64, StoreError> {
     let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    changes::raise_next_id(&begin, time::now())?;
+    let now = time::now();
+    changes::raise_next_id(&begin, now)?;
+    publish_log::begin_process(&begin, now)?;
     let first_request = runs::begin_process(&begin)?;
     let held = "UPDATE _store SET holder_pid = ?1, holder_since = ?2";
-    begin.execute(held, (std::process::id(), time::text(time::now())))?;
+    begin.execute(held, (std::process::id(), time::text(now)))?;
     begin.commit()?;
     Ok(first_request)
 }

@@ -8,9 +8,9 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use std::io::{self, Write};
 
-/// The date of the release, which the pages carry: a build reads no clock, so that it can be repeated
-/// byte for byte.
-const DATE: &str = "2026-11-25";
+/// Holds the date of the release, which the pages carry. A build reads no clock: it could not be
+/// repeated byte for byte.
+const CHANGELOG: &str = include_str!("../../CHANGELOG.md");
 
 /// Prints the page.
 ///
@@ -34,11 +34,18 @@ pub fn run(args: &ManArgs) -> Result<Exit, Error> {
     Ok(Exit::Complete)
 }
 
+/// The date in the heading of this version: `## [0.1.0] - 2026-11-25`.
+fn release_date(changelog: &str) -> Option<&str> {
+    let heading = concat!("## [", env!("CARGO_PKG_VERSION"), "] - ");
+    changelog.lines().find_map(|line| line.strip_prefix(heading))
+}
+
 fn write(command: &clap::Command, page: &mut dyn Write) -> io::Result<()> {
+    let date = release_date(CHANGELOG).unwrap_or_default();
     let name = command.get_display_name().unwrap_or(command.get_name());
     let version = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
     let mut title = Roff::new();
-    title.control("TH", [&name.to_uppercase(), "1", DATE, version]);
+    title.control("TH", [&name.to_uppercase(), "1", date, version]);
     title.to_writer(page)?;
     let man = Man::new(command.clone());
     man.render_name_section(page)?;
@@ -77,4 +84,16 @@ fn ascii(page: &str) -> String {
         }
     }
     ascii
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_changelog_dates_this_version() {
+        let date = release_date(CHANGELOG).expect("CHANGELOG.md has a heading for this version");
+        date.parse::<jiff::civil::Date>().expect("a date");
+        assert_eq!(release_date("## [Unreleased]\n## [0.0.1] - 2020-01-01\n"), None);
+    }
 }

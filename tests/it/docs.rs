@@ -59,7 +59,7 @@ fn help(command: &[&str]) -> String {
 }
 
 /// The names in the program's own list of commands.
-fn commands() -> Vec<String> {
+pub(crate) fn commands() -> Vec<String> {
     let help = help(&[]);
     let list = help.split("Commands:\n").nth(1).expect("there is a list of commands");
     let lines = list.lines().take_while(|line| !line.is_empty());

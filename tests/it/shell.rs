@@ -74,8 +74,10 @@ fn an_unknown_shell_is_a_usage_error() {
 #[test]
 fn manual_pages_are_sound() {
     let dir = TestDir::new();
-    for command in ["", "sync", "report", "runs", "sandbox", "completions", "man"] {
-        let args = ["man", command].into_iter().filter(|arg| !arg.is_empty());
+    let commands = crate::docs::commands();
+    assert!(commands.len() >= 8, "{commands:?}");
+    for command in std::iter::once(None).chain(commands.iter().map(Some)) {
+        let args = std::iter::once("man").chain(command.map(String::as_str));
         let page = dir.command(args).run().exits(0).stdout;
         assert!(page.contains(".SH \"EXIT STATUS\"\n.TP\n\\fB2\\fR\n"), "{page}");
         dir.write("page.1", page);
@@ -84,7 +86,7 @@ fn manual_pages_are_sound() {
         {
             let Some(_) = binary(&[check.split(' ').next().expect("a program")]) else { return };
             let Some(complaints) = run_in(&dir, "bash", check) else { return };
-            assert_eq!(complaints, "", "{command}: {check}");
+            assert_eq!(complaints, "", "{command:?}: {check}");
         }
     }
 }

@@ -77,12 +77,12 @@ CREATE TABLE _run_failures (
 -- The course of a run: a few hundred points.
 CREATE TABLE _run_series (
     run_id      INTEGER NOT NULL REFERENCES _runs (id) ON DELETE CASCADE,
-    at          TIMESTAMP NOT NULL CHECK (typeof(at) = 'text'),
+    second      INTEGER NOT NULL,       -- of working time, over all processes of the run
     settled     INTEGER NOT NULL,       -- emails settled by then
     failed      INTEGER NOT NULL,       -- of these, rejected or failed
     concurrency INTEGER,                -- the limit at that time
     rate        REAL,                   -- the limit at that time, a second; NULL: none
-    PRIMARY KEY (run_id, at)
+    PRIMARY KEY (run_id, second)
 ) WITHOUT ROWID;
 
 -- The limits that the last run against an API found, for the next one to start from.

@@ -44,10 +44,11 @@ pub struct LastEnd {
     pub exit_code: u8,
 }
 
-/// Responses that took no longer than `ms`, and longer than the bucket before.
+/// Responses that took longer than `above_ms`, and no longer than `up_to_ms`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencyBucket {
-    pub ms: f64,
+    pub above_ms: f64,
+    pub up_to_ms: f64,
     pub responses: u64,
 }
 
@@ -63,8 +64,8 @@ pub struct Reject {
 /// How a run stood at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// The time, as the store writes it.
-    pub at: String,
+    /// Of working time, over all processes of the run.
+    pub second: u64,
     /// Emails settled by then.
     pub settled: u64,
     /// Of these, rejected or failed.

@@ -1,52 +1,81 @@
-//! A report for a browser: one page that loads nothing from elsewhere.
+//! A report for a browser: one page that loads nothing from elsewhere and runs no script.
 
-use crate::display::{counted, escaped, grouped, human_duration};
-use crate::domain::outcome::ChangeKind;
-use crate::domain::report_data::{Point, ReportData};
+use crate::display::{escaped, grouped, human_duration, shortened};
+use crate::domain::outcome::{ChangeKind, REJECTED};
+use crate::domain::report_data::{LatencyBucket, ReportData};
 use crate::domain::run::{RunReport, Status};
-use crate::report::chart::{self, BAD, LIMIT, Line, MAIN};
+use crate::report::chart::{self, BAD, Below, Histogram, LIMIT, Line, MAIN, number};
+use crate::report::course::Course;
 use crate::report::{
-    count_lines, emails_per_second, failure_lines, headline, hints, requests_line, statuses_line,
+    Hint, count_lines, emails_per_second, fields_line, hints, milliseconds, other_email_line,
+    outages_line, requests_line, statuses_line,
 };
 use askama::Template;
-use jiff::Timestamp;
 
 /// What the template shows. Text from outside has no control characters here, and the template
 /// escapes it for HTML.
 #[derive(Template)]
 #[template(path = "report.html")]
 struct Page {
+    status: &'static str,
+    exit_code: Option<u8>,
     title: String,
     sentence: String,
-    facts: String,
+    facts: Vec<Fact>,
     warnings: Vec<String>,
-    hints: Vec<String>,
-    bar_label: String,
-    bar: Vec<Count>,
-    counts: Vec<Count>,
+    hints: Vec<Hint>,
+    /// Those of planned emails, for the bar.
+    outcomes: Vec<Count>,
+    /// Those of rows.
+    rows: Vec<Count>,
     changes: Vec<Count>,
     charts: Vec<Chart>,
-    failures: Vec<String>,
-    requests: String,
-    statuses: String,
+    failures: Vec<Failure>,
+    requests: Vec<Fact>,
     rejects_title: String,
     rejects: Vec<RejectRow>,
+    runs_title: String,
     runs: Vec<RunRow>,
     version: &'static str,
 }
 
+/// A name with a text.
+struct Fact {
+    name: &'static str,
+    text: String,
+}
+
+#[derive(Clone)]
 struct Count {
-    depth: usize,
     /// As in the JSON.
     name: String,
     label: String,
+    /// What the number counts; empty where the label says it.
+    meaning: &'static str,
     count: u64,
-    number: String,
+    text: String,
+    /// Of all planned emails.
+    share: String,
 }
 
 struct Chart {
-    caption: &'static str,
+    title: &'static str,
+    lines: Vec<Legend>,
     svg: String,
+}
+
+/// What a color means in a chart.
+struct Legend {
+    class: &'static str,
+    text: &'static str,
+}
+
+struct Failure {
+    /// As in the JSON.
+    code: String,
+    count: String,
+    kind: String,
+    last_reason: String,
 }
 
 struct RejectRow {
@@ -58,6 +87,7 @@ struct RejectRow {
 
 struct RunRow {
     id: i64,
+    is_this: bool,
     started: String,
     status: &'static str,
     found: String,
@@ -65,108 +95,147 @@ struct RunRow {
     changes: String,
     failures: String,
     time: String,
+    /// Of the longest time.
+    time_percent: String,
 }
 
 /// The run as one HTML page.
 pub fn render(run: &RunReport, data: &ReportData) -> String {
-    let counts = count_lines(&run.counts).map(|(depth, label, count)| Count {
-        depth,
-        name: label.replace(' ', "_"),
-        label: label.to_owned(),
-        count,
-        number: grouped(count),
-    });
     let page = Page {
-        title: headline(run),
+        status: run.status.name(),
+        exit_code: run.exit_code,
+        title: format!("{} {}", name(run), run.status.name()),
         sentence: sentence(run),
         facts: facts(run),
         warnings: run.warnings.iter().map(|warning| escaped(warning).into_owned()).collect(),
         hints: hints(run),
-        bar_label: format!(
-            "{} of {} planned emails settled",
-            run.counts.settled(),
-            run.counts.planned
-        ),
-        bar: counts
-            .iter()
-            .filter(|count| count.depth == 2 && count.count > 0)
-            .map(Count::copy)
-            .collect(),
-        counts: counts.into(),
+        outcomes: counts(run, 2),
+        rows: [counts(run, 0), counts(run, 1)].concat(),
         changes: changes(run),
         charts: charts(data),
-        failures: failure_lines(run),
-        requests: requests_line(run),
-        statuses: statuses_line(run),
+        failures: failures(run),
+        requests: requests(run),
         rejects_title: rejects_title(run, data),
         rejects: rejects(data),
-        runs: data.runs.iter().map(run_row).collect(),
+        runs_title: match data.runs.len() {
+            1 => "The first run of this source".to_owned(),
+            runs => format!("The last {runs} runs of this source"),
+        },
+        runs: run_rows(run, data),
         version: env!("CARGO_PKG_VERSION"),
     };
     page.render().expect("a String takes any text")
 }
 
-impl Count {
-    fn copy(&self) -> Self {
-        let Self { depth, name, label, count, number } = self;
-        Self {
-            depth: *depth,
-            name: name.clone(),
-            label: label.clone(),
-            count: *count,
-            number: number.clone(),
-        }
-    }
+fn name(run: &RunReport) -> String {
+    if run.run_id > 0 { format!("Run {}", run.run_id) } else { "The run".to_owned() }
 }
 
 /// What happened, with the cause, in one sentence.
 fn sentence(run: &RunReport) -> String {
     let counts = &run.counts;
-    let planned = counted(counts.planned, "planned email");
+    let of_planned =
+        |part: u64| format!("{} of {} planned emails", grouped(part), grouped(counts.planned));
     let reason = run.stop_reason.as_deref().map(|reason| escaped(reason.trim_end_matches('.')));
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    let name = if run.run_id > 0 { format!("Run {}", run.run_id) } else { "The run".to_owned() };
+    let name = name(run);
     match run.status {
         Status::Running => {
-            format!("{name} is running: {} of {planned} settled.", grouped(counts.settled()))
+            format!("{name} is running: {} are settled.", of_planned(counts.settled()))
         }
         Status::Complete if counts.planned == 0 => {
             format!("{name} is complete: there was nothing to look up.")
         }
-        Status::Complete => format!("{name} is complete: {planned} answered."),
-        Status::Partial => format!(
-            "{name} is finished: {} of {planned} rejected or failed.",
-            grouped(counts.unanswered())
-        ),
+        Status::Complete => {
+            format!("{name} is complete: every planned email was found or not found.")
+        }
+        Status::Partial => {
+            format!(
+                "{name} is finished, but {} were rejected or failed.",
+                of_planned(counts.unanswered())
+            )
+        }
         Status::Stopped => {
-            format!("{name} stopped{reason}; {} of {planned} pending.", grouped(counts.pending))
+            format!("{name} stopped{reason}; {} are pending.", of_planned(counts.pending))
         }
         Status::Failed => format!("{name} failed{reason}."),
     }
 }
 
-fn facts(run: &RunReport) -> String {
-    let mut facts = vec![format!("Source: {}", escaped(&run.source))];
-    facts.push(match &run.finished_at {
-        Some(finished_at) => format!("{} to {finished_at}", run.started_at),
-        None => format!("since {}", run.started_at),
-    });
-    facts.push(human_duration(run.seconds));
-    facts.extend(emails_per_second(run).map(|speed| format!("{speed:.1} emails/s")));
-    facts.extend(run.exit_code.map(|code| format!("exit code {code}")));
-    facts.join(" · ")
+fn facts(run: &RunReport) -> Vec<Fact> {
+    let mut facts = vec![
+        Fact { name: "Source", text: escaped(&run.source).into_owned() },
+        Fact { name: "Started", text: time_of(&run.started_at) },
+    ];
+    let mut add = |name, text: Option<String>| {
+        facts.extend(text.map(|text| Fact { name, text }));
+    };
+    add("Ended", run.finished_at.as_deref().map(time_of));
+    add("Duration", Some(human_duration(run.seconds)));
+    add("Speed", emails_per_second(run).map(|speed| format!("{} emails/s", chart::short(speed))));
+    facts
+}
+
+/// `2026-11-25 08:20:22 UTC`.
+fn time_of(at: &str) -> String {
+    let seconds = at.get(..19).unwrap_or(at);
+    format!("{} UTC", seconds.replace('T', " "))
+}
+
+/// The counts at one depth.
+fn counts(run: &RunReport, depth: usize) -> Vec<Count> {
+    let lines = count_lines(&run.counts).into_iter().filter(|(at, _, _)| *at == depth);
+    lines.map(|(_, label, count)| count_of(label, count, run.counts.planned)).collect()
+}
+
+fn count_of(label: &str, count: u64, planned: u64) -> Count {
+    let percent = 100.0 * number(count) / number(planned.max(1));
+    let share = match percent {
+        _ if count == 0 => "0%".to_owned(),
+        percent if percent < 0.1 => "under 0.1%".to_owned(),
+        percent if percent < 10.0 => format!("{percent:.1}%"),
+        percent => format!("{percent:.0}%"),
+    };
+    let meaning = match label {
+        "rows" => "read from the source",
+        "invalid" => "not an email address",
+        "duplicate" => "the same email again",
+        "fresh" => "answered recently (--max-age)",
+        "planned" => "to look up in this run",
+        _ => "",
+    };
+    let name = label.replace(' ', "_");
+    Count { name, label: label.to_owned(), meaning, count, text: grouped(count), share }
 }
 
 fn changes(run: &RunReport) -> Vec<Count> {
     let kinds = ChangeKind::ALL.into_iter().filter(|kind| run.changes.get(*kind) > 0);
-    let change = |kind: ChangeKind| Count {
-        depth: 0,
-        name: kind.name().to_owned(),
-        label: kind.name().replace('_', " "),
-        count: run.changes.get(kind),
-        number: grouped(run.changes.get(kind)),
-    };
-    kinds.map(change).collect()
+    kinds.map(|kind| count_of(&kind.name().replace('_', " "), run.changes.get(kind), 0)).collect()
+}
+
+fn failures(run: &RunReport) -> Vec<Failure> {
+    let failures = run.failures.iter().map(|failure| Failure {
+        code: escaped(&failure.code).into_owned(),
+        count: grouped(failure.count),
+        kind: match failure.code.as_str() {
+            REJECTED => "rejected by the API".to_owned(),
+            code => code.replace('_', " "),
+        },
+        last_reason: escaped(&failure.last_reason).into_owned(),
+    });
+    failures.collect()
+}
+
+fn requests(run: &RunReport) -> Vec<Fact> {
+    let statuses = Some(statuses_line(run)).filter(|statuses| !statuses.is_empty());
+    let facts = [
+        ("Requests", Some(requests_line(run))),
+        ("Statuses", statuses),
+        ("Outages", outages_line(run)),
+        ("Fields", fields_line(run)),
+        ("Addresses", other_email_line(run)),
+    ];
+    facts.into_iter().filter_map(|(name, text)| Some(Fact { name, text: text? })).collect()
 }
 
 fn rejects_title(run: &RunReport, data: &ReportData) -> String {
@@ -182,17 +251,27 @@ fn rejects_title(run: &RunReport, data: &ReportData) -> String {
 fn rejects(data: &ReportData) -> Vec<RejectRow> {
     let rejects = data.rejects.iter().map(|reject| RejectRow {
         row: grouped(reject.row),
-        input: crate::display::shortened(&reject.input),
+        input: shortened(&reject.input),
         code: escaped(&reject.code).into_owned(),
-        reason: crate::display::shortened(&reject.reason),
+        reason: shortened(&reject.reason),
     });
     rejects.collect()
 }
 
-fn run_row(run: &RunReport) -> RunRow {
+fn run_rows(this: &RunReport, data: &ReportData) -> Vec<RunRow> {
+    // The file is written while the store still knows an earlier state of this run.
+    let of = |run: &RunReport| if run.run_id == this.run_id { this.clone() } else { run.clone() };
+    let runs: Vec<RunReport> = data.runs.iter().map(of).collect();
+    let longest = runs.iter().map(|run| run.seconds).fold(0.0, f64::max);
+    runs.iter().map(|run| run_row(run, this.run_id, longest)).collect()
+}
+
+fn run_row(run: &RunReport, this: i64, longest: f64) -> RunRow {
     let changes = ChangeKind::ALL.into_iter().filter(|kind| *kind != ChangeKind::Missing);
+    let share = if longest > 0.0 { run.seconds / longest } else { 0.0 };
     RunRow {
         id: run.run_id,
+        is_this: run.run_id == this,
         started: run.started_at.get(..16).unwrap_or(&run.started_at).replace('T', " "),
         status: run.status.name(),
         found: grouped(run.counts.found),
@@ -200,81 +279,63 @@ fn run_row(run: &RunReport) -> RunRow {
         changes: grouped(changes.map(|kind| run.changes.get(kind)).sum()),
         failures: grouped(run.counts.unanswered()),
         time: human_duration(run.seconds),
+        time_percent: format!("{:.0}", 100.0 * share),
     }
 }
 
 fn charts(data: &ReportData) -> Vec<Chart> {
     let course = Course::new(&data.series);
-    let chart = |caption, svg: Option<String>| svg.map(|svg| Chart { caption, svg });
-    let latencies: Vec<(String, u64)> =
-        data.latencies.iter().map(|bucket| (human_ms(bucket.ms), bucket.responses)).collect();
+    let speed = Line { color: MAIN, points: course.speed(), below: Below::Tint };
+    let rate = Line { color: LIMIT, points: course.rate_limit(), below: Below::Nothing };
+    let has_rate = !rate.points.is_empty();
+    let concurrency =
+        Line { color: LIMIT, points: course.concurrency_limit(), below: Below::Nothing };
+    let failures = Line { color: BAD, points: course.failures(), below: Below::Tint };
+    let legend = |class, text| Legend { class, text };
+    let mut speed_lines = vec![legend("main", "settled")];
+    if has_rate {
+        speed_lines.push(legend("limit", "rate limit (requests per second)"));
+    }
+    let chart = |title, lines, svg: Option<String>| svg.map(|svg| Chart { title, lines, svg });
     let charts = [
-        chart("Emails settled per second (blue), and the rate limit (brown)", course.speed()),
+        chart("Emails per second", speed_lines, chart::lines(&[speed, rate])),
         chart(
-            "Limit of lookups in flight",
-            course.line(LIMIT, |point| point.concurrency.map(f64::from)),
+            "Lookups in flight",
+            vec![legend("limit", "concurrency limit")],
+            chart::lines(&[concurrency]),
         ),
         chart(
-            "Emails rejected or failed so far",
-            course.line(BAD, |point| Some(point.failed as f64)),
+            "Failures",
+            vec![legend("bad", "emails rejected or failed so far")],
+            chart::lines(&[failures]),
         ),
         chart(
-            "Responses by latency (each bar: up to the time at its right edge)",
-            chart::bars(&latencies),
+            "Response times",
+            vec![legend("main", "responses by latency")],
+            chart::bars(&histogram(&data.latencies)),
         ),
     ];
     charts.into_iter().flatten().collect()
 }
 
-fn human_ms(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.0} s", ms / 1000.0) }
-}
-
-/// The points of a run with their seconds since the first.
-struct Course<'a>(Vec<(f64, &'a Point)>);
-
-impl<'a> Course<'a> {
-    fn new(series: &'a [Point]) -> Self {
-        let seconds = |point: &Point| {
-            let at: Option<Timestamp> = point.at.parse().ok();
-            at.map(|at| at.as_millisecond() as f64 / 1000.0)
-        };
-        let start = series.first().and_then(seconds).unwrap_or(0.0);
-        let points = series.iter().filter_map(|point| Some((seconds(point)? - start, point)));
-        Self(points.collect())
-    }
-
-    fn line(
-        &self,
-        color: plotters::style::RGBColor,
-        value: impl Fn(&Point) -> Option<f64>,
-    ) -> Option<String> {
-        let points = self.0.iter().filter_map(|(at, point)| Some((*at, value(point)?)));
-        chart::lines(&[Line { color, points: points.collect() }])
-    }
-
-    fn speed(&self) -> Option<String> {
-        let speeds = self.0.windows(2).filter_map(|pair| {
-            let [(before, earlier), (after, later)] = pair else { return None };
-            let settled = later.settled.saturating_sub(earlier.settled) as f64;
-            let seconds = after - before;
-            (seconds > 0.0).then(|| (*after, settled / seconds))
-        });
-        let speed = Line { color: MAIN, points: speeds.collect() };
-        let limits = self.0.iter().filter_map(|(at, point)| Some((*at, point.rate?)));
-        chart::lines(&[speed, Line { color: LIMIT, points: limits.collect() }])
+fn histogram(buckets: &[LatencyBucket]) -> Histogram {
+    let first = buckets.first().map(|bucket| bucket.above_ms);
+    let edges = first.into_iter().chain(buckets.iter().map(|bucket| bucket.up_to_ms));
+    Histogram {
+        edges: edges.map(milliseconds).collect(),
+        counts: buckets.iter().map(|bucket| bucket.responses).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::report_data::{LatencyBucket, Reject};
+    use crate::domain::report_data::{LatencyBucket, Point, Reject};
     use crate::report::tests::sample;
 
     fn data() -> ReportData {
         let point = |second: u64| Point {
-            at: format!("2026-11-23T10:00:{second:02}.000Z"),
+            second,
             settled: second * 110,
             failed: second,
             concurrency: Some(8 + u32::try_from(second).expect("a second")),
@@ -282,7 +343,7 @@ mod tests {
         };
         let reject = Reject {
             row: 12,
-            input: "<b>bold</b>\u{1b}[31m".into(),
+            input: "<em>bold</em>\u{1b}[31m".into(),
             code: "no_at".into(),
             reason: "no @".into(),
         };
@@ -290,8 +351,8 @@ mod tests {
             runs: vec![sample(), sample()],
             series: (0..60).map(point).collect(),
             latencies: vec![
-                LatencyBucket { ms: 16.0, responses: 10 },
-                LatencyBucket { ms: 32.0, responses: 4 },
+                LatencyBucket { above_ms: 16.0 / 2.0, up_to_ms: 16.0, responses: 10 },
+                LatencyBucket { above_ms: 32.0 / 2.0, up_to_ms: 32.0, responses: 4 },
             ],
             rejects: vec![reject],
             ..ReportData::default()
@@ -305,10 +366,11 @@ mod tests {
             "Run 7 stopped: ",
             "data-count=\"not_found\">1,000<",
             "data-change=\"created\">9,000<",
-            "emails failed: connection lost (last: reset by peer)",
+            "<td class=\"n\">99</td><td>connection lost</td><td>reset by peer</td>",
             "The first 1 of 295 rejects",
             "sync --resume=7",
             "The last 2 runs",
+            "data-exit-code=\"130\"",
         ] {
             assert!(page.contains(text), "no {text} in\n{page}");
         }
@@ -321,10 +383,10 @@ mod tests {
         run.source = "<script>alert('x')</script>&\"".into();
         run.warnings.push("<img src=x>".into());
         let page = render(&run, &data());
-        for markup in ["<script>", "<img", "<b>", "\u{1b}"] {
+        for markup in ["<script>", "<img", "<em>", "\u{1b}"] {
             assert!(!page.contains(markup), "{markup}");
         }
-        assert!(page.contains("&#60;b&#62;bold&#60;/b&#62;\\u{1b}[31m"), "{page}");
+        assert!(page.contains("&#60;em&#62;bold&#60;/em&#62;\\u{1b}[31m"), "{page}");
     }
 
     #[test]
@@ -346,17 +408,19 @@ mod tests {
         };
         assert_eq!(
             sentence_of(Status::Running),
-            "Run 7 is running: 11,100 of 11,900 planned emails settled."
+            "Run 7 is running: 11,100 of 11,900 planned emails are settled."
         );
         assert_eq!(
             sentence_of(Status::Complete),
-            "Run 7 is complete: 11,900 planned emails answered."
+            "Run 7 is complete: every planned email was found or not found."
         );
         assert_eq!(
             sentence_of(Status::Partial),
-            "Run 7 is finished: 100 of 11,900 planned emails rejected or failed."
+            "Run 7 is finished, but 100 of 11,900 planned emails were rejected or failed."
         );
-        assert!(sentence_of(Status::Stopped).ends_with("; 800 of 11,900 planned emails pending."));
+        assert!(
+            sentence_of(Status::Stopped).ends_with("; 800 of 11,900 planned emails are pending.")
+        );
         assert!(sentence_of(Status::Failed).starts_with("Run 7 failed: "));
     }
 }

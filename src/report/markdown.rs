@@ -3,8 +3,8 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, emails_per_second, failure_lines, fields_line, headline, hints,
-    outages_line, requests_line, statuses_line,
+    Hint, changes_line, count_lines, emails_per_second, failure_lines, fields_line, headline,
+    hints, other_email_line, outages_line, requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -49,10 +49,18 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
         writeln!(text, "- {}", plain(&line))?;
     }
     let notes = run.warnings.iter().map(|warning| format!("**Warning:** {}", plain(warning)));
-    for note in notes.chain(hints(run)) {
+    for note in notes.chain(other_email_line(run)).chain(hints(run).iter().map(hint)) {
         writeln!(text, "\n{note}")?;
     }
     Ok(())
+}
+
+/// The command as code, between more backticks than it holds.
+fn hint(Hint { text, command }: &Hint) -> String {
+    let Some(command) = command else { return plain(text) };
+    let longest = command.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    format!("{} {fence}{}{fence}", plain(text), escaped(command))
 }
 
 /// Text from outside, without a meaning in Markdown or HTML.

@@ -1,6 +1,7 @@
 //! Reports of a run: one file a format, each a function from the run to its text.
 
 mod chart;
+mod course;
 pub mod html;
 pub mod json;
 pub mod markdown;
@@ -117,11 +118,19 @@ fn requests_line(run: &RunReport) -> String {
     line.push(')');
     if let Some(latency) = http.latency_ms {
         line.push_str(&format!(
-            "; latency: median {:.0} ms, p99 {:.0} ms, max {:.0} ms",
-            latency.p50, latency.p99, latency.max
+            "; latency: median {}, p99 {}, max {}",
+            milliseconds(latency.p50),
+            milliseconds(latency.p99),
+            milliseconds(latency.max)
         ));
     }
     line
+}
+
+/// `21 ms`, `1.5 s`.
+fn milliseconds(ms: f64) -> String {
+    let (number, unit) = if ms < 1000.0 { (ms, "ms") } else { (ms / 1000.0, "s") };
+    format!("{} {unit}", chart::short(number))
 }
 
 /// How often and how long the API was unreachable, if it was.
@@ -176,39 +185,59 @@ fn emails_per_second(run: &RunReport) -> Option<f64> {
     (settled > 0 && run.seconds > 0.0).then(|| settled as f64 / run.seconds)
 }
 
+/// Customers under another address than the one that was looked up, if there are any.
+fn other_email_line(run: &RunReport) -> Option<String> {
+    let emails = counted(run.other_email, "email");
+    (run.other_email > 0)
+        .then(|| format!("{emails} resolved to a customer with another email address."))
+}
+
 /// What a person may want to do next.
-fn hints(run: &RunReport) -> Vec<String> {
-    let mut hints = Vec::new();
-    if run.other_email > 0 {
-        let customers = counted(run.other_email, "email");
-        hints.push(format!("{customers} resolved to a customer with another email address."));
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hint {
+    text: String,
+    /// The command for it, ready to be pasted.
+    command: Option<String>,
+}
+
+impl Hint {
+    fn line(&self) -> String {
+        match &self.command {
+            Some(command) => format!("{} {command}", self.text),
+            None => self.text.clone(),
+        }
     }
+}
+
+fn hints(run: &RunReport) -> Vec<Hint> {
     if run.status == Status::Running {
-        return hints;
+        return Vec::new();
     }
     let store = &run.store_option;
+    let mut hints = Vec::new();
     if run.exit_code == Some(Exit::WrongKey.code()) {
-        hints.push(
-            "No email was marked as failed. Check the key and --api-url, then resume.".to_owned(),
-        );
+        let text = "No email was marked as failed. Check the key, --api-url and --column first.";
+        hints.push(Hint { text: text.to_owned(), command: None });
     }
     if run.replaced {
-        hints.push("A later run of the same source took its pending emails over.".to_owned());
+        let text = "A later run of the same source took its pending emails over.";
+        hints.push(Hint { text: text.to_owned(), command: None });
     } else if run.counts.pending > 0 {
-        let pending = counted(run.counts.pending, "email");
-        hints.push(format!(
-            "{pending} pending. Resume with: telemetron-sync sync --resume={}{store}",
-            run.run_id
-        ));
+        hints.push(Hint {
+            text: format!("{} pending. Resume with:", counted(run.counts.pending, "email")),
+            command: Some(format!("telemetron-sync sync --resume={}{store}", run.run_id)),
+        });
     }
     let unanswered = run.counts.unanswered();
     if unanswered > 0 {
         let emails = counted(unanswered, "email");
-        hints.push(format!(
-            "{emails} rejected or failed (listed in the store's table `rejects`). Look them up again with: \
-             telemetron-sync sync --retry-failed{store}{}",
-            run.api_option
-        ));
+        let api = &run.api_option;
+        hints.push(Hint {
+            text: format!(
+                "{emails} rejected or failed (the store's table rejects lists them). Look them up again with:"
+            ),
+            command: Some(format!("telemetron-sync sync --retry-failed{store}{api}")),
+        });
     }
     hints
 }
@@ -285,8 +314,8 @@ mod tests {
 
     #[test]
     fn a_report_says_what_to_do_next() {
-        let hints = hints(&sample()).join("\n");
-        assert!(hints.contains("2 emails resolved to a customer with another email"), "{hints}");
+        let hints: Vec<String> = hints(&sample()).iter().map(Hint::line).collect();
+        let hints = hints.join("\n");
         assert!(hints.contains("sync --resume=7"), "{hints}");
         assert!(hints.contains("100 emails rejected or failed"), "{hints}");
     }

@@ -3,8 +3,8 @@
 use crate::display::{escaped, grouped, human_duration};
 use crate::domain::run::RunReport;
 use crate::report::{
-    changes_line, count_lines, emails_per_second, failure_lines, fields_line, headline, hints,
-    outages_line, requests_line, statuses_line,
+    Hint, changes_line, count_lines, emails_per_second, failure_lines, fields_line, headline,
+    hints, other_email_line, outages_line, requests_line, statuses_line,
 };
 use std::fmt::Write as _;
 
@@ -18,7 +18,10 @@ pub fn render(run: &RunReport) -> String {
     text
 }
 
-/// The run in a few lines, for a log or a mail.
+/// A log or a mail has this many lines at most.
+const BRIEF_LINES: usize = 12;
+
+/// The run in a few lines, for a log or a mail: what happened, why, and what to do next.
 pub fn brief(run: &RunReport) -> String {
     let counts = &run.counts;
     let mut brief = format!(
@@ -32,7 +35,15 @@ pub fn brief(run: &RunReport) -> String {
         grouped(counts.pending)
     );
     let warnings = run.warnings.iter().map(|warning| format!("Warning: {}", escaped(warning)));
-    for line in hints(run).into_iter().chain(warnings).chain(failure_lines(run)) {
+    let mut causes: Vec<String> = failure_lines(run).into_iter().chain(warnings).collect();
+    let hints = hints(run);
+    let room = BRIEF_LINES - 2 - hints.len();
+    if causes.len() > room {
+        let left_out = causes.len() - (room - 1);
+        causes.truncate(room - 1);
+        causes.push(format!("… and {left_out} more lines: see telemetron-sync report."));
+    }
+    for line in causes.into_iter().chain(hints.iter().map(Hint::line)) {
         brief.push_str(&line);
         brief.push('\n');
     }
@@ -72,8 +83,8 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     for warning in &run.warnings {
         writeln!(text, "Warning: {}", escaped(warning))?;
     }
-    for hint in hints(run) {
-        writeln!(text, "{hint}")?;
+    for line in other_email_line(run).into_iter().chain(hints(run).iter().map(Hint::line)) {
+        writeln!(text, "{}", escaped(&line))?;
     }
     Ok(())
 }

@@ -94,15 +94,23 @@ fn rejects(store: &Connection, run_id: i64) -> rusqlite::Result<Vec<Reject>> {
     rejects.collect()
 }
 
-/// Buckets that double from 1 ms on, from the first that holds a response to the last.
+/// The edges of buckets within a power of ten: round numbers at about equal ratios.
+const EDGES: [f64; 6] = [1.0, 1.5, 2.0, 3.0, 5.0, 7.0];
+
+/// Buckets from the first that holds a response to the last.
 fn latencies(http: &HttpTally) -> Vec<LatencyBucket> {
-    let (mut buckets, mut ms, mut below) = (Vec::new(), 1.0, 0);
-    while below < http.responses() {
-        let up_to = http.responses_within_ms(ms);
-        if up_to > 0 {
-            buckets.push(LatencyBucket { ms, responses: up_to - below });
+    let powers = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0];
+    let edges = powers.into_iter().flat_map(|power| EDGES.map(|edge| edge * power));
+    let (mut buckets, mut above_ms, mut below) = (Vec::new(), 0.0, 0);
+    for up_to_ms in edges {
+        let within = http.responses_within_ms(up_to_ms);
+        if within > 0 {
+            buckets.push(LatencyBucket { above_ms, up_to_ms, responses: within - below });
         }
-        (below, ms) = (up_to, ms * 2.0);
+        if within == http.responses() {
+            break;
+        }
+        (below, above_ms) = (within, up_to_ms);
     }
     buckets
 }
@@ -158,15 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn latencies_fall_into_buckets_that_double() {
+    fn latencies_fall_into_buckets_with_round_edges() {
         let mut http = HttpTally::default();
-        for ms in [3_u64, 3, 100] {
+        assert_eq!(latencies(&http), []);
+        for ms in [4_u64, 4, 60, 400_000] {
             http.record_latency(std::time::Duration::from_millis(ms));
         }
         let buckets = latencies(&http);
         let filled = buckets.iter().filter(|bucket| bucket.responses > 0);
-        let filled: Vec<_> = filled.map(|bucket| (bucket.ms, bucket.responses)).collect();
-        assert_eq!(filled, [(4.0, 2), (128.0, 1)]);
-        assert_eq!((buckets[0].ms, buckets.len()), (4.0, 6));
+        let filled: Vec<_> = filled.map(|it| (it.above_ms, it.up_to_ms, it.responses)).collect();
+        assert_eq!(filled, [(3.0, 5.0, 2), (50.0, 70.0, 1), (300_000.0, 500_000.0, 1)]);
+        assert_eq!(buckets.first().map(|bucket| bucket.above_ms), Some(3.0));
+        assert_eq!(buckets.last().map(|bucket| bucket.up_to_ms), Some(500_000.0));
     }
 }

@@ -13,10 +13,12 @@ const MAX_POINTS: u64 = 500;
 /// # Errors
 /// The store cannot be written.
 pub fn add(store: &Connection, run_id: i64, point: &Point) -> Result<(), StoreError> {
-    let add = "INSERT OR REPLACE INTO _run_series (run_id, at, settled, failed, concurrency, rate)
+    let add =
+        "INSERT OR REPLACE INTO _run_series (run_id, second, settled, failed, concurrency, rate)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let (settled, failed) = (stored(point.settled)?, stored(point.failed)?);
-    let values = (run_id, &point.at, settled, failed, point.concurrency, point.rate);
+    let (second, settled, failed) =
+        (stored(point.second)?, stored(point.settled)?, stored(point.failed)?);
+    let values = (run_id, second, settled, failed, point.concurrency, point.rate);
     store.prepare_cached(add)?.execute(values)?;
     thin_out(store, run_id)
 }
@@ -26,9 +28,9 @@ fn thin_out(store: &Connection, run_id: i64) -> Result<(), StoreError> {
     let points = store.prepare_cached(points)?.query_row([run_id], |row| count(row, 0))?;
     if points > MAX_POINTS {
         store.execute(
-            "DELETE FROM _run_series WHERE run_id = ?1 AND at IN (
-                 SELECT at FROM (
-                     SELECT at, row_number() OVER (ORDER BY at) AS n
+            "DELETE FROM _run_series WHERE run_id = ?1 AND second IN (
+                 SELECT second FROM (
+                     SELECT second, row_number() OVER (ORDER BY second) AS n
                      FROM _run_series WHERE run_id = ?1)
                  WHERE n % 2 = 0)",
             [run_id],
@@ -43,12 +45,12 @@ fn thin_out(store: &Connection, run_id: i64) -> Result<(), StoreError> {
 /// The store cannot be read.
 pub fn load(store: &Connection, run_id: i64) -> Result<Vec<Point>, StoreError> {
     let mut select = store.prepare(
-        "SELECT at, settled, failed, concurrency, rate FROM _run_series
-         WHERE run_id = ?1 ORDER BY at",
+        "SELECT second, settled, failed, concurrency, rate FROM _run_series
+         WHERE run_id = ?1 ORDER BY second",
     )?;
     let points = select.query_map([run_id], |row| {
         Ok(Point {
-            at: row.get(0)?,
+            second: count(row, 0)?,
             settled: count(row, 1)?,
             failed: count(row, 2)?,
             concurrency: row.get(3)?,
@@ -68,14 +70,8 @@ mod tests {
         let store = Store::temporary().unwrap().connection;
         let run_id = runs::begin(&store, "list.csv", "2026-01-01T00:00:00.000Z").unwrap();
         for n in 0..2_000_u64 {
-            let (hour, minute) = (n / 60, n % 60);
-            let point = Point {
-                at: format!("2026-01-01T{hour:02}:{minute:02}:00.000Z"),
-                settled: n,
-                failed: 0,
-                concurrency: Some(8),
-                rate: None,
-            };
+            let point =
+                Point { second: n, settled: n, failed: 0, concurrency: Some(8), rate: None };
             add(&store, run_id, &point).unwrap();
         }
         let points = load(&store, run_id).unwrap();

@@ -298,13 +298,14 @@ impl BatchWriter {
 
     /// Notes the position for a chart, at most once a second.
     fn add_to_series(&mut self, store: &Connection) -> Result<(), StoreError> {
-        let second = self.run.seconds as u64;
+        let worked = Duration::try_from_secs_f64(self.run.seconds).unwrap_or_default();
+        let second = worked.as_secs();
         if self.series_at.replace(second) == Some(second) {
             return Ok(());
         }
         let LimitsReport { concurrency, rate } = self.run.limits;
         let point = Point {
-            at: time::text(time::now()),
+            second,
             settled: self.run.counts.settled(),
             failed: self.run.counts.unanswered(),
             concurrency: concurrency.and_then(|limit| u32::try_from(limit).ok()),
@@ -321,6 +322,8 @@ impl BatchWriter {
         let at = time::text(time::now());
         let last = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         finish::end(&last, &mut self.run, &self.detector, self.stop.reason(), &at)?;
+        // The series ends where the report does.
+        self.series_at = None;
         self.save_run(&last)?;
         last.commit()?;
         self.publish();

@@ -3,6 +3,7 @@
 mod alerts;
 mod answers;
 mod bad_input;
+mod browser;
 mod cases;
 mod csv_differential;
 mod customers;

@@ -15,7 +15,7 @@ use crate::support::dir::TestDir;
 const WEEKS: [&str; 3] = ["2025-01-06T10:00:00", "2025-01-13T10:00:00", "2025-01-20T10:00:00"];
 
 /// Each private column of times.
-const TIMES: [(&str, &[&str]); 8] = [
+const TIMES: [(&str, &[&str]); 7] = [
     ("_runs", &["started_at", "finished_at"]),
     (
         "_customers",
@@ -32,7 +32,6 @@ const TIMES: [(&str, &[&str]); 8] = [
     ("_order_intervals", &["seen_after", "first_seen_at", "removed_at"]),
     ("_emails", &["looked_up_at", "answered_at"]),
     ("_changes", &["at"]),
-    ("_run_series", &["at"]),
     ("_learned_limits", &["at"]),
 ];
 

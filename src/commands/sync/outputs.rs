@@ -26,9 +26,6 @@ use std::time::Duration;
 /// Report files are written this often while the run continues.
 const REPORTS_EVERY: Duration = Duration::from_secs(60);
 
-/// A quiet run that has something to say uses this many lines at most.
-const BRIEF_LINES: usize = 12;
-
 /// The files that a run leaves.
 #[derive(Clone)]
 pub(super) struct Outputs {
@@ -193,7 +190,7 @@ fn print_report(run: &RunReport, verbosity: Verbosity) {
     if verbosity == Verbosity::Quiet {
         let is_well = matches!(exit_of(run), Exit::Complete | Exit::LimitReached);
         if !is_well || !run.warnings.is_empty() {
-            for line in text::brief(run).lines().take(BRIEF_LINES) {
+            for line in text::brief(run).lines() {
                 logging::print("summary", line, []);
             }
         }

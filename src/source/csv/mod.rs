@@ -137,7 +137,7 @@ impl CsvRows {
         }
         let Some((record, start)) = self.next_record()? else { return Ok(None) };
         let (text, encoding) = (&self.buffer[start..], self.text.cells());
-        let mut cells = record.cells.iter().map(|cell| encoding.text(&cell.bytes(text)));
+        let mut cells = self.splitter.cells().iter().map(|cell| encoding.text(&cell.bytes(text)));
         let (row, quotes) = (record.line, record.quotes);
         match self.shape {
             Shape::Column(_) => {

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3, memmem};
 
 /// The longest record, in bytes.
 pub(in crate::source) const MAX_RECORD_BYTES: usize = 8 << 20;
@@ -29,6 +29,13 @@ impl Delimiter {
 
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+
+    fn find(&self, text: &[u8]) -> Option<usize> {
+        match self.as_bytes() {
+            [byte] => memchr(*byte, text),
+            bytes => memmem::find(text, bytes),
+        }
     }
 }
 
@@ -63,7 +70,7 @@ pub(in crate::source) enum End {
 }
 
 /// What stands at the beginning of the rest of the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Step {
     /// Nothing but line ends, this many bytes.
     Blank(usize),
@@ -73,16 +80,14 @@ pub(in crate::source) enum Step {
     End,
 }
 
-/// One record, whose cells are ranges of the text it was split from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One record; its cells are [`Splitter::cells`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Record {
     /// On which it starts, counted from 1.
     pub(in crate::source) line: u64,
     /// With its line end.
     pub(in crate::source) bytes: usize,
     pub(in crate::source) quotes: Quotes,
-    /// All, or the wanted one if the record is wide enough.
-    pub(in crate::source) cells: Vec<Cell>,
 }
 
 /// What the quotes of a record turned out to be; the more suspicious one counts.
@@ -135,11 +140,18 @@ pub(in crate::source) struct Splitter {
     keep: Keep,
     /// The line of the next record.
     line: u64,
+    /// Of the last record; kept, because to allocate them for each would take a third of the time.
+    cells: Vec<Cell>,
 }
 
 impl Splitter {
     pub(in crate::source) fn new(dialect: Dialect, keep: Keep) -> Self {
-        Self { dialect, keep, line: 1 }
+        Self { dialect, keep, line: 1, cells: Vec::new() }
+    }
+
+    /// The cells of the last record: all, or the wanted one if the record is wide enough.
+    pub(in crate::source) fn cells(&self) -> &[Cell] {
+        &self.cells
     }
 
     /// The line that comes next, counted from 1.
@@ -158,12 +170,14 @@ impl Splitter {
             return Ok(Step::Blank(blank));
         }
         let too_long = TooLong { line: self.line };
-        match (Scan { text, end, dialect: self.dialect }).record(self.keep) {
-            Some((record, _)) if record.bytes > MAX_RECORD_BYTES => Err(too_long),
-            Some((record, line_ends)) => {
+        self.cells.clear();
+        let scan = Scan { text, end, dialect: self.dialect };
+        match scan.record(Kept { cells: &mut self.cells, keep: self.keep, field: 0 }) {
+            Some(found) if found.bytes > MAX_RECORD_BYTES => Err(too_long),
+            Some(Found { bytes, quotes, line_ends }) => {
                 let line = self.line;
                 self.line += line_ends;
-                Ok(Step::Record(Record { line, ..record }))
+                Ok(Step::Record(Record { line, bytes, quotes }))
             }
             None if text.len() > MAX_RECORD_BYTES => Err(too_long),
             None => Ok(Step::NeedMore),
@@ -195,7 +209,7 @@ fn line_end_at(text: &[u8], at: usize, end: End) -> usize {
 }
 
 /// How many line ends `text` holds.
-fn line_ends(text: &[u8]) -> u64 {
+fn count_line_ends(text: &[u8]) -> u64 {
     let (mut count, mut at) = (0, 0);
     while let Some(found) = memchr2(b'\r', b'\n', &text[at..]) {
         at += found;
@@ -213,14 +227,40 @@ struct Scan<'a> {
     dialect: Dialect,
 }
 
+/// A record's extent.
+struct Found {
+    bytes: usize,
+    quotes: Quotes,
+    line_ends: u64,
+}
+
+/// Takes the cells of a record one after the other.
+struct Kept<'a> {
+    cells: &'a mut Vec<Cell>,
+    keep: Keep,
+    field: usize,
+}
+
+impl Kept<'_> {
+    fn take(&mut self, cell: Cell) {
+        if matches!(self.keep, Keep::All) || self.keep == Keep::Only(self.field) {
+            self.cells.push(cell);
+        }
+        self.field += 1;
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.keep, Keep::Only(wanted) if self.field > wanted)
+    }
+}
+
 /// What a cell that begins with a quote turned out to be.
 enum Quoted {
-    /// One quoted cell: what it holds, and where the text continues.
     Closed {
         cell: Cell,
-        next: usize,
+        end: CellEnd,
     },
-    /// None: its end is to be looked for from here.
+    /// No quoted cell: its end is to be looked for from here.
     Stray {
         resume: usize,
     },
@@ -235,21 +275,55 @@ enum CellEnd {
 }
 
 impl Scan<'_> {
-    /// The record at the beginning and the number of its line ends; none if the buffer does not
-    /// hold all of it.
-    fn record(&self, keep: Keep) -> Option<(Record, u64)> {
-        let mut cells = Vec::new();
-        let (mut at, mut field, mut quotes, mut inside) = (0, 0, Quotes::Plain, 0);
+    /// The record at the beginning; none if the buffer does not hold all of it.
+    fn record(&self, mut kept: Kept<'_>) -> Option<Found> {
+        let line_end = match (memchr2(b'\r', b'\n', self.text), self.end) {
+            (Some(at), _) => at,
+            (None, End::OfText) => self.text.len(),
+            (None, End::MoreFollows) => return None,
+        };
+        let line = &self.text[..line_end];
+        if self.dialect.quoting == Quoting::None || memchr(b'"', line).is_none() {
+            let end = line_end_at(self.text, line_end, self.end);
+            if end == 0 && self.end == End::MoreFollows {
+                return None;
+            }
+            self.split_plain(line, &mut kept);
+            let bytes = line_end + end;
+            return Some(Found { bytes, quotes: Quotes::Plain, line_ends: u64::from(end > 0) });
+        }
+        self.split_quoted(line_end, kept)
+    }
+
+    /// A line without quotes: nearly every line of most files.
+    fn split_plain(&self, line: &[u8], kept: &mut Kept<'_>) {
+        let mut at = 0;
+        while !kept.is_done() {
+            let rest = &line[at..];
+            let delimiter = self.dialect.delimiter;
+            let next = delimiter.and_then(|it| Some((it.find(rest)?, it.length)));
+            let length = next.map_or(rest.len(), |(found, _)| found);
+            kept.take(Cell { range: at..at + length, doubled: false });
+            match next {
+                Some((found, delimiter)) => at += found + delimiter,
+                None => return,
+            }
+        }
+    }
+
+    /// A record in whose first line, which ends at `line_end`, there are quotes.
+    fn split_quoted(&self, line_end: usize, mut kept: Kept<'_>) -> Option<Found> {
+        let (mut at, mut quotes, mut line_ends) = (0, Quotes::Plain, 0);
         loop {
-            let (cell, end_at) = match self.quoted(at) {
+            let (cell, end) = match self.quoted(at) {
                 Some(Quoted::NeedMore) => return None,
-                Some(Quoted::Closed { cell, next }) => {
-                    let line_ends = line_ends(&self.text[cell.range.clone()]);
-                    if line_ends > 0 {
-                        quotes = quotes.max(Quotes::OverLines);
-                        inside += line_ends;
+                Some(Quoted::Closed { cell, end }) => {
+                    if cell.range.end > line_end {
+                        let inside = count_line_ends(&self.text[cell.range.clone()]);
+                        quotes = if inside > 0 { quotes.max(Quotes::OverLines) } else { quotes };
+                        line_ends += inside;
                     }
-                    (cell, next)
+                    (cell, end)
                 }
                 Some(Quoted::Stray { resume }) => {
                     quotes = Quotes::Stray;
@@ -257,45 +331,42 @@ impl Scan<'_> {
                 }
                 None => self.bare(at, at)?,
             };
-            match keep {
-                Keep::All => cells.push(cell),
-                Keep::Only(wanted) if wanted == field => cells.push(cell),
-                Keep::Only(_) => {}
-            }
-            let (bytes, own) = match self.cell_end(end_at)? {
+            kept.take(cell);
+            let bytes = match end {
                 CellEnd::Delimiter { next } => {
                     at = next;
-                    field += 1;
                     continue;
                 }
-                CellEnd::Line { next } => (next, 1),
-                CellEnd::Text => (self.text.len(), 0),
+                CellEnd::Line { next } => {
+                    line_ends += 1;
+                    next
+                }
+                CellEnd::Text => self.text.len(),
             };
-            return Some((Record { line: 0, bytes, quotes, cells }, inside + own));
+            return Some(Found { bytes, quotes, line_ends });
         }
     }
 
     /// The cell from `at` that no quotes enclose; its end is looked for from `resume`.
-    fn bare(&self, at: usize, resume: usize) -> Option<(Cell, usize)> {
+    fn bare(&self, at: usize, resume: usize) -> Option<(Cell, CellEnd)> {
         let mut from = resume;
-        let end = loop {
+        let (end, what) = loop {
             let rest = &self.text[from..];
             let found = match self.dialect.delimiter {
                 Some(delimiter) => memchr3(delimiter.bytes[0], b'\r', b'\n', rest),
                 None => memchr2(b'\r', b'\n', rest),
             };
             match (found, self.end) {
-                (None, End::OfText) => break self.text.len(),
+                (None, End::OfText) => break (self.text.len(), CellEnd::Text),
                 (None, End::MoreFollows) => return None,
                 // The first byte of a delimiter may begin another character.
-                (Some(found), _) => match self.cell_end(from + found) {
-                    Some(CellEnd::Text) => from += found + 1,
-                    Some(_) => break from + found,
-                    None => return None,
+                (Some(found), _) => match self.cell_end(from + found)? {
+                    CellEnd::Text => from += found + 1,
+                    end => break (from + found, end),
                 },
             }
         };
-        Some((Cell { range: at..end, doubled: false }, end))
+        Some((Cell { range: at..end, doubled: false }, what))
     }
 
     /// None if the cell from `at` does not begin with a quote.
@@ -331,7 +402,7 @@ impl Scan<'_> {
                 Some(CellEnd::Text) if next < self.text.len() => {
                     Quoted::Stray { resume: self.end_of_stray(open, close) }
                 }
-                Some(_) => Quoted::Closed { cell: Cell { range: open + 1..close, doubled }, next },
+                Some(end) => Quoted::Closed { cell: Cell { range: open + 1..close, doubled }, end },
             };
         }
     }
@@ -343,7 +414,7 @@ impl Scan<'_> {
         let between = &self.text[open + 1..close];
         let begins_cell =
             self.dialect.delimiter.is_some_and(|delimiter| between.ends_with(delimiter.as_bytes()));
-        if begins_cell || line_ends(between) > 0 { open + 1 } else { close + 1 }
+        if begins_cell || memchr2(b'\r', b'\n', between).is_some() { open + 1 } else { close + 1 }
     }
 
     /// What stands at `at`; none if the buffer ends too early to tell.
@@ -406,7 +477,7 @@ mod tests {
                 Step::NeedMore => filled = (filled + piece).min(text.len()),
                 Step::Blank(bytes) => at += bytes,
                 Step::Record(record) => {
-                    let cells = record.cells.iter().map(|cell| cell.bytes(buffer));
+                    let cells = splitter.cells().iter().map(|cell| cell.bytes(buffer));
                     let cells = cells.map(|cell| String::from_utf8_lossy(&cell).into_owned());
                     found.push(Found {
                         line: record.line,
@@ -522,10 +593,10 @@ mod tests {
         let mut splitter = Splitter::new(dialect(","), Keep::Only(1));
         let text = b"a,\"b\"\"x\",c\nd\n";
         let Step::Record(first) = splitter.step(text, End::OfText).unwrap() else { panic!() };
-        assert_eq!(&*first.cells[0].bytes(text), b"b\"x");
+        assert_eq!(&*splitter.cells()[0].bytes(text), b"b\"x");
         let rest = &text[first.bytes..];
         let Step::Record(second) = splitter.step(rest, End::OfText).unwrap() else { panic!() };
-        assert_eq!((second.line, second.cells), (2, vec![]));
+        assert_eq!((second.line, splitter.cells()), (2, &[][..]));
     }
 
     fn text() -> impl Strategy<Value = String> {
@@ -553,11 +624,11 @@ mod tests {
             let mut at = 0;
             for record in &records {
                 prop_assert!(text[at..record.bytes.start].bytes().all(|b| b"\r\n".contains(&b)));
-                prop_assert_eq!(record.line, 1 + line_ends(&text.as_bytes()[..record.bytes.start]));
+                prop_assert_eq!(record.line, 1 + count_line_ends(&text.as_bytes()[..record.bytes.start]));
                 let bytes = &text[record.bytes.clone()];
                 let cells = record.cells.concat();
                 prop_assert_eq!(content(&cells, delimiter), content(bytes, delimiter));
-                let lines = line_ends(bytes.as_bytes());
+                let lines = count_line_ends(bytes.as_bytes());
                 if record.quotes != Quotes::OverLines {
                     // Only a quoted cell reaches over the end of its line.
                     prop_assert!(lines <= 1 || record.quotes == Quotes::Stray, "{:?}", record);
@@ -569,6 +640,24 @@ mod tests {
                 at = record.bytes.end;
             }
             prop_assert!(text[at..].bytes().all(|byte| b"\r\n".contains(&byte)));
+        }
+
+        #[test]
+        fn a_line_without_quotes_is_split_as_any_other(
+            text in text(), delimiter in prop::sample::select(vec![",", "§", "\t"]),
+            more in any::<bool>(), only in prop::option::of(0..4_usize),
+        ) {
+            let text = text.replace('"', "").into_bytes();
+            let end = if more { End::MoreFollows } else { End::OfText };
+            let scan = Scan { text: &text, end, dialect: dialect(delimiter) };
+            let keep = only.map_or(Keep::All, Keep::Only);
+            let (mut fast, mut slow) = (Vec::new(), Vec::new());
+            let found = scan.record(Kept { cells: &mut fast, keep, field: 0 });
+            let expected = scan.split_quoted(0, Kept { cells: &mut slow, keep, field: 0 });
+            prop_assert_eq!(
+                found.map(|it| (it.bytes, it.quotes, it.line_ends, fast)),
+                expected.map(|it| (it.bytes, it.quotes, it.line_ends, slow))
+            );
         }
 
         #[test]

@@ -85,7 +85,7 @@ pub(in crate::source::csv) fn sample(
         match splitter.step(rest, end)? {
             Step::Blank(bytes) => at += bytes,
             Step::Record(record) => {
-                let cells = record.cells.iter();
+                let cells = splitter.cells().iter();
                 let cells = cells.map(|cell| head.encoding.text(&cell.bytes(rest))).collect();
                 rows.push(Row { line: record.line, cells });
                 at += record.bytes;

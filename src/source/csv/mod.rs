@@ -381,10 +381,10 @@ mod tests {
 
     #[test]
     fn a_first_row_of_megabytes_is_understood() {
-        let blob = "x\n".repeat(300_000);
+        let blob = "x\n".repeat(3 << 20);
         let rows = read(format!("\"{blob}\";a@x.io\n\";\";b@x.io\n").as_bytes());
         assert_eq!(rows.0, "semicolon, UTF-8, no header, column 2");
-        assert_eq!(rows.1, [(1, "a@x.io".to_owned()), (300_002, "b@x.io".to_owned())]);
+        assert_eq!(rows.1, [(1, "a@x.io".to_owned()), ((3 << 20) + 2, "b@x.io".to_owned())]);
     }
 
     #[test]

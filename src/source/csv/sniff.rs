@@ -578,7 +578,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
         #[test]
         fn a_table_with_addresses_is_understood(
             (rows, at, delimiter) in table(), name in prop::option::of("[a-zA-Z]{1,5} ?e-?mail"),

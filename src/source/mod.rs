@@ -12,14 +12,14 @@ mod location;
 mod notes;
 mod settings;
 
+pub use self::csv::dialect::Quoting;
 pub use self::csv::encoding::Encoding;
-pub use self::csv::records::Quoting;
 pub use self::error::{ColumnError, InvalidRow, NearNames, SourceError, SourceErrorKind};
 pub use self::location::{DatabaseUrl, Location};
 pub use self::settings::{MAX_INVALID, SourceSettings};
 use crate::display::quoted;
 use crate::domain::email::{Email, InvalidEmail, ParsedEmail};
-use csv::records::Quotes;
+use csv::scan::Quotes;
 use csv::{CsvInput, CsvRow, CsvRows, OpenCsv};
 use database::feed::RowReceiver;
 use database::{sql, sqlite};

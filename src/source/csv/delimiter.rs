@@ -7,8 +7,10 @@ use std::cmp::Ordering;
 use memchr::memmem;
 
 use crate::source::csv::column;
-use crate::source::csv::records::{Keep, Quoting, Splitter, Step};
+use crate::source::csv::dialect::Quoting;
+use crate::source::csv::records::{Splitter, Step};
 use crate::source::csv::sample::{Head, Row, Wishes, dialect, sample};
+use crate::source::csv::scan::Keep;
 use crate::source::error::short_name;
 
 /// What separates cells, in the order in which a tie is decided.

@@ -3,10 +3,12 @@
 pub(in crate::source) mod column;
 pub(in crate::source) mod decode;
 mod delimiter;
+pub(in crate::source) mod dialect;
 pub(in crate::source) mod encoding;
 mod kinds;
-pub(in crate::source) mod records;
+mod records;
 mod sample;
+pub(in crate::source) mod scan;
 mod sniff;
 
 use std::fs::File;
@@ -18,10 +20,9 @@ use crate::source::SourceSettings;
 use crate::source::csv::decode::{Bytes, HalfCharacter, Packing, Text, unpack};
 use crate::source::csv::encoding::Doubt;
 use crate::source::csv::kinds::OtherKind;
-use crate::source::csv::records::{
-    End, Keep, MAX_RECORD_BYTES, Quotes, Record, Splitter, Step, TooLong,
-};
+use crate::source::csv::records::{Record, Splitter, Step, TooLong};
 use crate::source::csv::sample::{Head, Header, Wishes};
+use crate::source::csv::scan::{End, Keep, MAX_RECORD_BYTES, Quotes};
 use crate::source::csv::sniff::{Layout, LayoutError, Shape};
 use crate::source::error::{SourceError, short_name};
 

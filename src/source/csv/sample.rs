@@ -4,10 +4,10 @@
 
 use crate::domain::email::is_address;
 use crate::source::csv::column;
+use crate::source::csv::dialect::{Delimiter, Dialect, Quoting};
 use crate::source::csv::encoding::CellEncoding;
-use crate::source::csv::records::{
-    Delimiter, Dialect, End, Keep, Quoting, Splitter, Step, TooLong,
-};
+use crate::source::csv::records::{Splitter, Step, TooLong};
+use crate::source::csv::scan::{End, Keep};
 
 /// More rows would tell nothing new.
 const SAMPLE_ROWS: usize = 20_000;

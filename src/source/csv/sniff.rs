@@ -7,8 +7,10 @@ use std::ops::RangeInclusive;
 use crate::domain::email::is_address;
 use crate::source::csv::column::{self, Choice, Evidence};
 use crate::source::csv::delimiter::{HEADER_ROWS, announced_delimiter, sniff_delimiter};
-use crate::source::csv::records::{Dialect, End, TooLong};
+use crate::source::csv::dialect::Dialect;
+use crate::source::csv::records::TooLong;
 use crate::source::csv::sample::{Head, Header, Row, Wishes, dialect, sample};
+use crate::source::csv::scan::End;
 use crate::source::error::{ColumnError, MAX_LISTED, short_name};
 
 /// How to read the file.

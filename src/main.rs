@@ -3,7 +3,6 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use telemetron_sync::app::cli::{self, LogFormat};
-use telemetron_sync::app::settings::Verbosity;
 use telemetron_sync::app::{logging, stderr};
 use telemetron_sync::domain::exit::Exit;
 use telemetron_sync::{commands, time};
@@ -12,15 +11,13 @@ fn main() -> ExitCode {
     let began = time::instant();
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        logging::print_error(&format!(
-            "This is a bug in telemetron-sync ({place}). Please report it."
-        ));
+        let text = format!("This is a bug in telemetron-sync ({place}). Please report it.");
+        logging::print_error(&text, Exit::Failed);
     }));
     let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && cli::asks_for_json() => {
-            logging::start(Verbosity::Normal, LogFormat::Json);
-            logging::print_error(&error.to_string());
+        Err(error) if error.use_stderr() && cli::log_format() == LogFormat::Json => {
+            logging::print_error(&error.to_string(), Exit::Usage);
             stderr::flush();
             return Exit::Usage.into();
         }
@@ -29,7 +26,7 @@ fn main() -> ExitCode {
     let exit = match panic::catch_unwind(AssertUnwindSafe(|| commands::run(cli, began))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
-            logging::print_error(&error.to_string());
+            logging::print_error(&error.to_string(), error.exit());
             error.exit()
         }
         Err(_) => Exit::Failed,

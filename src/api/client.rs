@@ -126,7 +126,11 @@ impl Client {
     pub fn reconnect(&self) {
         match build(&self.settings) {
             Ok(new) => *self.http.write().unwrap_or_else(PoisonError::into_inner) = new,
-            Err(error) => tracing::debug!("no new HTTP client: {}", with_cause(&error)),
+            Err(error) => tracing::debug!(
+                event = "no_new_client",
+                "no new HTTP client: {}",
+                with_cause(&error)
+            ),
         }
     }
 

@@ -74,12 +74,13 @@ pub fn parse() -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
-/// Whether lines on standard error are to be JSON, as far as an invalid command line says so.
-pub fn asks_for_json() -> bool {
+/// The format of lines on standard error, as far as a command line says it that may be invalid.
+pub fn log_format() -> LogFormat {
     let args: Vec<String> = std::env::args().collect();
     let by_option = args.windows(2).any(|pair| pair == ["--log-format", "json"])
         || args.iter().any(|arg| arg == "--log-format=json");
-    by_option || std::env::var("TELEMETRON_LOG_FORMAT").is_ok_and(|format| format == "json")
+    let by_environment = || std::env::var("TELEMETRON_LOG_FORMAT").is_ok_and(|it| it == "json");
+    if by_option || by_environment() { LogFormat::Json } else { LogFormat::Text }
 }
 
 const SYNC_HELP: &str = "\

@@ -3,10 +3,11 @@
 //! The message of an event is for people; its fields, such as `event = "outage_began"`, are for
 //! programs and appear in JSON alone.
 
-use crate::app::cli::LogFormat;
+use crate::app::cli::{self, LogFormat};
 use crate::app::settings::Verbosity;
 use crate::app::stderr;
 use crate::display::escaped_json;
+use crate::domain::exit::Exit;
 use crate::time;
 use serde_json::{Map, Value};
 use std::fmt::{self, Debug};
@@ -26,8 +27,50 @@ static FORMAT: OnceLock<Lines> = OnceLock::new();
 /// The run that the lines are about; 0 before there is one.
 static RUN: AtomicI64 = AtomicI64::new(0);
 
-/// The name of an event that has none of its own.
-const UNNAMED: &str = "message";
+/// What a line is about: programs rely on its name and its fields.
+#[derive(Clone, Copy, Debug)]
+pub struct EventKind {
+    pub name: &'static str,
+    pub level: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn kind(name: &'static str, level: &'static str, meaning: &'static str) -> EventKind {
+    EventKind { name, level, meaning }
+}
+
+/// All events, in the order in which a run can have them.
+pub const EVENTS: [EventKind; 25] = [
+    kind("waiting", "info", "another run holds the store, and `--wait-for-lock` waits for it"),
+    kind("planned", "info", "the plan stands: how the source was read; `planned` emails"),
+    kind("source_notes", "info", "what was skipped or unwrapped in the source"),
+    kind("resumed", "info", "a run continues; `pending` emails"),
+    kind("warning", "warn", "what a person should look into; also in the report"),
+    kind("progress", "info", "every 10 s: `counts`, `limits`, `progress`"),
+    kind("status", "info", "the same, on SIGUSR1"),
+    kind("first_failure", "info", "the first failure of a kind: `code`"),
+    kind("unanswered", "debug", "an email was rejected or failed (`-v`)"),
+    kind("attempt", "trace", "one attempt of a lookup (`-vv`)"),
+    kind("outage_began", "warn", "the API is unreachable: `cause`"),
+    kind("outage_ended", "info", "the API answers again: `seconds`"),
+    kind("rate_learned", "info", "the API limits the rate: `rate`, in requests per second"),
+    kind("no_new_client", "debug", "no new connections could be prepared after an outage"),
+    kind("stopping", "warn", "a signal arrived; the run finishes what is in flight"),
+    kind("reader_in_the_way", "warn", "another program delays the shortening of the `-wal` file"),
+    kind("report_not_written", "warn", "a report could not be written during the run"),
+    kind("report_not_printed", "warn", "standard output is closed"),
+    kind(
+        "run_ended",
+        "info, warn (exits 3 and 6), error (exits 1 and 5)",
+        "`status`, `exit_code`, `stop_reason`, `seconds`, `counts`",
+    ),
+    kind("summary", "info", "a further line about the end of a run with `-q`"),
+    kind("failure_not_noted", "debug", "the store could not take the reason of a failure"),
+    kind("error", "error", "why the command failed: `exit_code`"),
+    kind("ping_failed", "warn", "the monitor of `--ping` did not answer"),
+    kind("sandbox", "error", "the sandbox could not open its port again"),
+    kind("lines_lost", "warn", "standard error is too slow: `lines`"),
+];
 
 /// Begins to log. Quiet: errors alone; single emails from `Verbosity::Emails` on.
 pub fn start(verbosity: Verbosity, format: LogFormat) {
@@ -37,7 +80,7 @@ pub fn start(verbosity: Verbosity, format: LogFormat) {
         Verbosity::Emails => LevelFilter::DEBUG,
         Verbosity::Attempts => LevelFilter::TRACE,
     };
-    let lines = *FORMAT.get_or_init(|| Lines::new(format));
+    let lines = set_format(format);
     // Only this program's lines: libraries would print headers and bodies.
     let ours = Targets::new().with_target("telemetron_sync", level);
     // An error means that another subscriber is set already, as in a test.
@@ -49,19 +92,47 @@ pub fn set_run(run_id: i64) {
     RUN.store(run_id, Ordering::Relaxed);
 }
 
-/// Prints a line whatever the verbosity is. `fields` are for programs.
-pub fn print(event: &str, text: &str, fields: impl IntoIterator<Item = (&'static str, Value)>) {
-    let lines = FORMAT.get_or_init(|| Lines::new(LogFormat::Text));
-    let mut all = Map::from_iter([("event".to_owned(), event.into())]);
-    all.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    stderr::line(lines.render(Level::INFO, text, all));
+/// Prints a line whatever the verbosity is.
+pub fn print(line: Line<'_>) {
+    stderr::line(rendered(line));
 }
 
 /// Prints why the command failed, whatever the verbosity is.
-pub fn print_error(text: &str) {
-    let lines = FORMAT.get_or_init(|| Lines::new(LogFormat::Text));
-    let event = Map::from_iter([("event".to_owned(), "error".into())]);
-    stderr::line(lines.render(Level::ERROR, text, event));
+pub fn print_error(text: &str, exit: Exit) {
+    let fields = vec![("exit_code", exit.code().into())];
+    print(Line { level: Level::ERROR, event: "error", text, fields });
+}
+
+/// The notice that lines were lost, with its line end.
+fn lines_lost(lines: u64) -> String {
+    let text = format!("{lines} lines were lost: standard error is too slow");
+    let fields = vec![("lines", lines.into())];
+    rendered(Line { level: Level::WARN, event: "lines_lost", text: &text, fields }) + "\n"
+}
+
+/// A line that does not come from an event of `tracing`.
+pub struct Line<'a> {
+    pub level: Level,
+    /// One of [`EVENTS`].
+    pub event: &'static str,
+    pub text: &'a str,
+    /// For programs.
+    pub fields: Vec<(&'static str, Value)>,
+}
+
+fn rendered(line: Line<'_>) -> String {
+    let Line { level, event, text, fields } = line;
+    let mut all = Map::from_iter([("event".to_owned(), event.into())]);
+    all.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    // Before a command has said how to log: the command line may be invalid.
+    let lines = FORMAT.get().copied().unwrap_or_else(|| set_format(cli::log_format()));
+    lines.render(level, text, all)
+}
+
+/// The first format stays.
+fn set_format(format: LogFormat) -> Lines {
+    stderr::set_loss_notice(lines_lost);
+    *FORMAT.get_or_init(|| Lines::new(format))
 }
 
 /// How an event becomes a line.
@@ -101,7 +172,6 @@ fn object(level: Level, text: &str, fields: Map<String, Value>) -> String {
     let mut object = Map::new();
     object.insert("timestamp".to_owned(), time::text(time::now()).into());
     object.insert("level".to_owned(), level.as_str().to_lowercase().into());
-    object.insert("event".to_owned(), UNNAMED.into());
     let run = RUN.load(Ordering::Relaxed);
     if run != 0 {
         object.insert("run_id".to_owned(), run.into());

@@ -1,8 +1,9 @@
 //! Shows how far a run is. Knows no stage: it is handed the report of the moment.
 
 use crate::app::cli::{LogFormat, ProgressChoice};
+use crate::app::logging::{self, Line};
 use crate::app::settings::{TerminalSettings, Verbosity};
-use crate::app::{logging, stderr};
+use crate::app::stderr;
 use crate::display::{counted, escaped, grouped, human_duration};
 use crate::domain::counts::Counts;
 use crate::domain::run::{PauseReport, RunReport};
@@ -12,6 +13,7 @@ use serde_json::Value;
 use std::io::{IsTerminal as _, stderr as standard_error};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Level;
 
 /// How often the position is looked at, and a bar moves.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -81,14 +83,15 @@ impl Progress {
     }
 }
 
-fn print(event: &str, report: &RunReport) {
+fn print(event: &'static str, report: &RunReport) {
     let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
     let fields = [
         ("counts", json(serde_json::to_value(report.counts))),
         ("limits", json(serde_json::to_value(report.limits))),
         ("progress", json(serde_json::to_value(&report.progress))),
     ];
-    logging::print(event, &line(report), fields);
+    let (level, fields) = (Level::INFO, fields.into());
+    logging::print(Line { level, event, text: &line(report), fields });
 }
 
 /// `12,400 of 50,000 emails (25%), 410/s, 1 min 32 s left, 32 of 64 in flight, 3 failed or rejected`.

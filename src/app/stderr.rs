@@ -29,6 +29,14 @@ enum Message {
 static QUEUED: OnceLock<SyncSender<Message>> = OnceLock::new();
 static LOST: AtomicU64 = AtomicU64::new(0);
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
+/// What is printed instead of so many lost lines, with its line end.
+static LOSS_NOTICE: OnceLock<fn(u64) -> String> = OnceLock::new();
+
+/// Sets the text that is printed when lines were lost.
+pub fn set_loss_notice(notice: fn(u64) -> String) {
+    // The first one stays.
+    let _ = LOSS_NOTICE.set(notice);
+}
 
 /// Writes one line, to which a line end is added, above the bar if there is one.
 pub fn line(mut text: String) {
@@ -152,8 +160,10 @@ impl<W: io::Write> Writer<W> {
                 }
             }
             let lost = LOST.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                self.write(&format!("({lost} lines were lost: standard error is too slow)\n"));
+            if let Some(notice) = LOSS_NOTICE.get()
+                && lost > 0
+            {
+                self.write(&notice(lost));
             }
         }
     }

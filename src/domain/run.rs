@@ -81,8 +81,11 @@ pub struct RunReport {
     pub other_email: u64,
     #[serde(default)]
     pub fields: FieldsReport,
-    /// What a person should know.
+    /// What a person should look into.
     pub warnings: Vec<String>,
+    /// How the source was read, where that was not obvious.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// How far the run is, while a process works on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressReport>,
@@ -239,6 +242,7 @@ impl RunReport {
             other_email: 0,
             fields: FieldsReport::default(),
             warnings: Vec::new(),
+            notes: Vec::new(),
             progress: None,
             replaced: false,
             store_option: String::new(),

@@ -247,7 +247,11 @@ fn print_unanswered(settled: &Settled) {
         Outcome::Failed { failure, .. } => format!("failed, {}: {}", failure.code, failure.reason),
     };
     let (email, why) = (escaped(&settled.planned.email), escaped(&why));
-    tracing::debug!("{email} {why} ({})", counted(settled.attempts.into(), "attempt"));
+    tracing::debug!(
+        event = "unanswered",
+        "{email} {why} ({})",
+        counted(settled.attempts.into(), "attempt")
+    );
 }
 
 /// Names every attempt at `-vv`.
@@ -259,9 +263,15 @@ fn print_attempt(ticket: &Ticket, attempt: &Attempt) {
     let check = if ticket.kind() == RequestKind::Check { "check: " } else { "" };
     let milliseconds = attempt.latency.as_millis();
     match (attempt.status, &attempt.answer) {
-        (Some(status), _) => tracing::trace!("{check}{email} HTTP {status} in {milliseconds} ms"),
+        (Some(status), _) => {
+            tracing::trace!(event = "attempt", "{check}{email} HTTP {status} in {milliseconds} ms")
+        }
         (None, Answer::Retry(failure) | Answer::Failed(failure)) => {
-            tracing::trace!("{check}{email} {} in {milliseconds} ms", escaped(&failure.reason));
+            tracing::trace!(
+                event = "attempt",
+                "{check}{email} {} in {milliseconds} ms",
+                escaped(&failure.reason)
+            );
         }
         (None, _) => {}
     }

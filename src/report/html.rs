@@ -28,6 +28,8 @@ struct Page {
     outcomes: Vec<Count>,
     /// Those of rows.
     rows: Vec<Count>,
+    /// How the source was read.
+    notes: Vec<String>,
     changes: Vec<Count>,
     charts: Vec<Chart>,
     failures: Vec<Failure>,
@@ -111,6 +113,7 @@ pub fn render(run: &RunReport, data: &ReportData) -> String {
         hints: hints(run),
         outcomes: counts(run, 2),
         rows: [counts(run, 0), counts(run, 1)].concat(),
+        notes: run.notes.iter().map(|note| escaped(note).into_owned()).collect(),
         changes: changes(run),
         charts: charts(data),
         failures: failures(run),

@@ -49,7 +49,10 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
         writeln!(text, "- {}", plain(&line))?;
     }
     let notes = run.warnings.iter().map(|warning| format!("**Warning:** {}", plain(warning)));
-    for note in notes.chain(other_email_line(run)).chain(hints(run).iter().map(hint)) {
+    let of_source = run.notes.iter().map(|note| format!("Note: {}", plain(note)));
+    for note in
+        notes.chain(of_source).chain(other_email_line(run)).chain(hints(run).iter().map(hint))
+    {
         writeln!(text, "\n{note}")?;
     }
     Ok(())

@@ -300,6 +300,7 @@ mod tests {
             failure("rejected", 1, "Email is \u{1b}[31mrequired"),
         ];
         run.warnings.push("bad \u{1b}[31m| news".into());
+        run.notes.push("cleaned emails: 1 with `mailto:` (row 3)".into());
         run.end(Some(&StopReason::Interrupted), "2026-11-23T10:01:40.000Z".into());
         run
     }

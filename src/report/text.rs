@@ -83,6 +83,9 @@ fn write(run: &RunReport, text: &mut String) -> std::fmt::Result {
     for warning in &run.warnings {
         writeln!(text, "Warning: {}", escaped(warning))?;
     }
+    for note in &run.notes {
+        writeln!(text, "Note: {}", escaped(note))?;
+    }
     for line in other_email_line(run).into_iter().chain(hints(run).iter().map(Hint::line)) {
         writeln!(text, "{}", escaped(&line))?;
     }

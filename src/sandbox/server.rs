@@ -136,7 +136,7 @@ async fn serve(mut port: Port, handler: Arc<dyn Handler>, requests: Arc<AtomicU6
             Some(length) = outages.recv() => {
                 port = match run_outage(port, &mut connections, length).await {
                     Ok(port) => port,
-                    Err(error) => return tracing::error!("The sandbox has lost its port: {error}."),
+                    Err(error) => return tracing::error!(event = "sandbox", "The sandbox has lost its port: {error}."),
                 };
                 // Requests that came in at the same time asked for the same outage.
                 while outages.try_recv().is_ok() {}

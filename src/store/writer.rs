@@ -330,6 +330,7 @@ impl BatchWriter {
         store.update_statistics()?;
         if store.checkpoint()? == Checkpoint::ReaderInTheWay {
             tracing::warn!(
+                event = "reader_in_the_way",
                 "Another program reads the store, so its -wal file keeps what that one does not see \
                  yet. The next run shortens it."
             );

@@ -65,9 +65,9 @@ fn check(name: &str, input: &Path, case: &Case) {
 fn notes_are_in_the_report(dir: &TestDir, stderr: &str, shown: &str) {
     let report: serde_json::Value =
         serde_json::from_str(&dir.read("report.json")).expect("a report");
-    let warnings = report["warnings"].to_string();
+    let notes = report["notes"].to_string();
     for kind in ["read as unquoted", "above the header skipped", "cleaned emails"] {
-        assert_eq!(warnings.contains(kind), stderr.contains(kind), "{warnings} {shown}");
+        assert_eq!(notes.contains(kind), stderr.contains(kind), "{notes} {shown}");
     }
 }
 

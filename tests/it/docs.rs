@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
+use telemetron_sync::app::logging::{EVENTS, EventKind};
 use telemetron_sync::domain::email::InvalidEmail;
 use telemetron_sync::domain::exit::Exit;
 use telemetron_sync::domain::outcome::{FailureCode, REJECTED};
@@ -84,6 +85,40 @@ fn every_exit_code_is_documented() {
         writeln!(text, "| {} | {} |", exit.code(), exit.meaning()).unwrap();
     }
     generated("docs/REFERENCE.md", "exit codes", &text);
+}
+
+/// The names of events in the source code: `event = "…"` of macros, `event: "…"` of lines.
+fn events_in(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            events_in(&path, names);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("source code");
+        let text = text.split("#[cfg(test)]").next().expect("a first part");
+        for start in ["event = \"", "event: \"", "print(\""] {
+            let found = text.split(start).skip(1).filter_map(|rest| rest.split('"').next());
+            names.extend(found.map(str::to_owned));
+        }
+        let macros =
+            ["error", "warn", "info", "debug", "trace"].map(|level| format!("tracing::{level}!("));
+        for call in macros.iter().flat_map(|name| text.split(name.as_str()).skip(1)) {
+            assert!(call.trim_start().starts_with("event = "), "{path:?}: a line without an event");
+        }
+    }
+}
+
+#[test]
+fn every_event_is_documented() {
+    let mut text = "| event | level | meaning and fields |\n| --- | --- | --- |\n".to_owned();
+    for EventKind { name, level, meaning } in EVENTS {
+        writeln!(text, "| `{name}` | {level} | {meaning} |").unwrap();
+    }
+    generated("docs/REFERENCE.md", "events", &text);
+    let mut used = BTreeSet::new();
+    events_in(&root().join("src"), &mut used);
+    assert_eq!(used, EVENTS.iter().map(|event| event.name.to_owned()).collect());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a run tells, and what it keeps to itself.
+//! What a run prints, and what it leaves out.
 
 use telemetron_sync::sandbox::Reply;
 
@@ -11,6 +11,10 @@ fn a_quiet_run_that_goes_well_prints_nothing() {
     api.has_all(["a@x.io"]);
     dir.write("list.csv", "email\na@x.io\nb@x.io\nno email\na@x.io\n");
     dir.sync(api.url()).args(["-q"]).run().exits(0).prints_nothing();
+    // How the source was read is no problem.
+    dir.write("cleaned.csv", "Contacts\n\nemail\n a@x.io\n\"b@x.io\n");
+    dir.sync_of(api.url(), ["cleaned.csv", "-q"]).run().exits(0).prints_nothing();
+    dir.sync_of(api.url(), ["cleaned.csv"]).run().exits(0).stdout_has("\nNote: ");
     dir.sync(api.url()).args(["-q", "--dry-run"]).run().exits(0).prints_nothing();
     dir.sync_of(api.url(), ["--resume", "-q"]).run().exits(0).prints_nothing();
     dir.sync(api.url()).args(["-q", "--limit", "1"]).run().exits(4).prints_nothing();

@@ -50,6 +50,10 @@ fn a_run_ends_well_with_a_standard_error_that_nobody_reads() {
     }
 }
 
+fn objects(stderr: &str) -> Vec<Value> {
+    stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
 #[test]
 fn every_line_is_one_json_object_if_asked_for() {
     let api = Api::with_rule(|request| {
@@ -57,9 +61,6 @@ fn every_line_is_one_json_object_if_asked_for() {
     });
     let dir = TestDir::new();
     dir.emails(["a@x.io", "bad@x.io"]);
-    let objects = |stderr: &str| -> Vec<Value> {
-        stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
-    };
     let json = ["--log-format", "json", "-vv"];
     let ended = dir.sync(api.url()).env("TELEMETRON_TYPO", "1").args(json).run().exits(3);
     let lines = objects(&ended.stderr);
@@ -71,12 +72,47 @@ fn every_line_is_one_json_object_if_asked_for() {
     }
     assert!(lines.iter().any(|line| line["event"] == "planned" && line["planned"] == 2));
     assert!(lines.iter().any(|line| line["level"] == "warn"));
+    let last = lines.last().expect("a line");
+    assert_eq!((&last["event"], &last["level"]), (&"run_ended".into(), &"warn".into()));
+    assert_eq!((&last["exit_code"], &last["status"]), (&3.into(), &"partial".into()));
+    assert_eq!(last["counts"]["rejected"], 1);
     // Errors, too, whether a run has begun, is about to, or never could.
-    for (args, code) in [(["no.csv", "-q"], 1), (["list.csv", "--colour"], 2)] {
+    for (args, code) in [
+        (["no.csv", "-q"], 1),
+        (["list.csv", "--colour"], 2),
+        (["list.csv", "--report=r.pdf"], 2),
+        (["list.csv", "--resume=9"], 2),
+    ] {
         let ended = dir.sync_of(api.url(), args).args(["--log-format", "json"]).run().exits(code);
         let lines = objects(&ended.stderr);
         assert_eq!((lines.len(), &lines[0]["level"]), (1, &"error".into()), "{}", ended.stderr);
+        assert_eq!((&lines[0]["event"], &lines[0]["exit_code"]), (&"error".into(), &code.into()));
     }
+    let ended = dir.command(["report", "99"]).env("TELEMETRON_LOG_FORMAT", "json").run().exits(1);
+    assert_eq!(objects(&ended.stderr)[0]["level"], "error");
+}
+
+#[test]
+fn a_refused_key_is_an_error_in_the_log() {
+    let api = Api::with_rule(|_| Some(Reply::error(401, "Unauthorized")));
+    let dir = TestDir::new();
+    dir.emails(emails(30));
+    for verbosity in ["-q", "-v", "--progress=plain"] {
+        let json = [verbosity, "--log-format", "json"];
+        let lines = objects(&dir.sync(api.url()).args(json).run().exits(5).stderr);
+        let errors: Vec<&Value> = lines.iter().filter(|line| line["level"] == "error").collect();
+        assert_eq!(errors.len(), 1, "{lines:?}");
+        assert_eq!(
+            (&errors[0]["event"], &errors[0]["exit_code"]),
+            (&"run_ended".into(), &5.into())
+        );
+        assert!(errors[0]["run_id"].is_i64() && errors[0]["stop_reason"].is_string());
+    }
+    let ended = dir.sync(api.url()).args(["-q"]).run().exits(5);
+    assert_eq!(ended.stderr.matches(" error: Run ").count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.lines().count() <= 12, "{}", ended.stderr);
+    let ended = dir.sync(api.url()).run().exits(5);
+    assert_eq!(ended.stderr.matches(" error: Run ").count(), 1, "{}", ended.stderr);
 }
 
 #[test]

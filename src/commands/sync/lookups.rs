@@ -1,7 +1,7 @@
 //! The second part of `sync`: looks up what the plan holds, and writes what is answered.
 
 use crate::app::error::Error;
-use crate::app::logging;
+use crate::app::logging::{self, Line};
 use crate::app::progress::{self, Progress};
 use crate::commands::sync::Session;
 use crate::commands::sync::outputs::{EndedRun, Outputs};
@@ -21,6 +21,7 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
+use tracing::Level;
 
 /// Settled emails that wait for the writer: as many as it commits at once, so that the lookups
 /// continue while it writes, at some 800 bytes each. Large answers come in smaller batches.
@@ -39,7 +40,12 @@ impl Watched {
     pub(super) fn print_status(&self) {
         match self.0.get() {
             Some(progress) => progress.print(),
-            None => logging::print("status", "planning: reading the source", []),
+            None => logging::print(Line {
+                level: Level::INFO,
+                event: "status",
+                text: "planning: reading the source",
+                fields: Vec::new(),
+            }),
         }
     }
 }
@@ -160,6 +166,9 @@ fn note_failure(path: &Path, live: &Live, error: &Error) {
         Ok(())
     };
     if let Err(error) = noted() {
-        tracing::debug!("The failure could not be noted in the store: {error}");
+        tracing::debug!(
+            event = "failure_not_noted",
+            "The failure could not be noted in the store: {error}"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The last part of `sync`: what it leaves on the terminal and in files.
 
+use crate::app::cli::LogFormat;
 use crate::app::error::Error;
-use crate::app::logging;
+use crate::app::logging::{self, Line};
 use crate::app::run_options::{ReportFile, RunOptions};
 use crate::app::settings::{Job, Resume, SyncSettings, TerminalSettings, Verbosity};
 use crate::commands::print;
@@ -17,11 +18,13 @@ use crate::store::live::Live;
 use crate::store::{Store, open_to_read, report_data, runs};
 use crate::time;
 use rusqlite::Connection;
+use serde_json::Value;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Level;
 
 /// Report files are written this often while the run continues.
 const REPORTS_EVERY: Duration = Duration::from_secs(60);
@@ -138,7 +141,7 @@ impl Outputs {
         self.summary = text::render(run);
         let reports = self.write_reports(run);
         let rejects = self.write_rejects(&store.connection, run.run_id);
-        print_report(run, settings.terminal.verbosity);
+        print_end(run, settings.terminal);
         // What follows is no failure of the run that its report should show.
         self.reports.clear();
         reports.and(rejects)?;
@@ -163,7 +166,7 @@ impl Outputs {
         };
         run.fail(error.exit(), error.to_string(), at);
         if let Err(error) = self.write_reports(&run) {
-            logging::print_error(&error.to_string());
+            logging::print_error(&error.to_string(), error.exit());
         }
     }
 }
@@ -186,19 +189,44 @@ fn unwritable(option: &'static str, path: &Path, reason: io::Error) -> Error {
     Error::Unwritable { option, path: path.to_owned(), reason }
 }
 
-fn print_report(run: &RunReport, verbosity: Verbosity) {
-    if verbosity == Verbosity::Quiet {
-        let is_well = matches!(exit_of(run), Exit::Complete | Exit::LimitReached);
-        if !is_well || !run.warnings.is_empty() {
-            for line in text::brief(run).lines() {
-                logging::print("summary", line, []);
-            }
-        }
+/// Prints how the run ended: the report, or, for a quiet run that has something to say, a few lines.
+fn print_end(run: &RunReport, terminal: TerminalSettings) {
+    let exit = exit_of(run);
+    let is_quiet = terminal.verbosity == Verbosity::Quiet;
+    let is_well = matches!(exit, Exit::Complete | Exit::LimitReached) && run.warnings.is_empty();
+    if is_quiet && is_well {
         return;
     }
-    if let Err(error) = print(&text::render(run)) {
+    let brief = text::brief(run);
+    let mut lines = brief.lines();
+    let level = match exit {
+        Exit::Failed | Exit::WrongKey => Level::ERROR,
+        Exit::ApiTrouble | Exit::Partial => Level::WARN,
+        _ => Level::INFO,
+    };
+    // For a person, the report that follows begins with the same line.
+    if is_quiet || terminal.log_format == LogFormat::Json || level == Level::ERROR {
+        let text = lines.next().unwrap_or_default();
+        logging::print(Line { level, event: "run_ended", text, fields: end_fields(run) });
+    }
+    if is_quiet {
+        for text in lines {
+            let (level, fields) = (Level::INFO, Vec::new());
+            logging::print(Line { level, event: "summary", text, fields });
+        }
+    } else if let Err(error) = print(&text::render(run)) {
         tracing::warn!(event = "report_not_printed", "{error}");
     }
+}
+
+fn end_fields(run: &RunReport) -> Vec<(&'static str, Value)> {
+    vec![
+        ("status", run.status.name().into()),
+        ("exit_code", run.exit_code.into()),
+        ("stop_reason", run.stop_reason.clone().into()),
+        ("seconds", run.seconds.into()),
+        ("counts", serde_json::to_value(run.counts).unwrap_or_default()),
+    ]
 }
 
 fn exit_of(run: &RunReport) -> Exit {

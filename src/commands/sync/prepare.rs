@@ -96,17 +96,14 @@ pub(super) async fn prepare(
             let planner =
                 Planner::ToKeep { plan, options: setup.options.to_json().map_err(Error::bug)? };
             let (store, planned) = plan_aside(store, planner, stop).await?;
-            let Planned { run, line, notes, .. } = planned;
+            let Planned { mut run, line, notes, .. } = planned;
             logging::set_run(run.run_id);
             tracing::info!(event = "planned", planned = run.counts.planned, "{}", escaped(&line));
             if let Some(notes) = &notes {
                 tracing::info!(event = "source_notes", "{}", escaped(notes));
             }
-            let mut ready = ready(store, run, HttpTally::default(), setup);
-            if let Prepared::Run(ready) = &mut ready {
-                ready.run.warnings.extend(notes);
-            }
-            Ok(ready)
+            run.notes.extend(notes);
+            Ok(ready(store, run, HttpTally::default(), setup))
         }
         Work::Resume(run, setup) => {
             logging::set_run(run.run_id);

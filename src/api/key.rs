@@ -150,7 +150,10 @@ pub enum KeyError {
     )]
     None,
     /// The file cannot be read.
-    #[error("The API key file {} cannot be read: {reason}.", shown(path))]
+    #[error(
+        "The API key file {} cannot be read: {reason}. Put the key into it, readable by this account.",
+        shown(path)
+    )]
     Unreadable {
         /// Which file.
         path: PathBuf,

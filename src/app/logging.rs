@@ -72,7 +72,7 @@ pub const EVENTS: [EventKind; 25] = [
     kind("lines_lost", "warn", "standard error is too slow: `lines`"),
 ];
 
-/// Begins to log. Quiet: errors alone; single emails from `Verbosity::Emails` on.
+/// Begins to log. Quiet: errors alone, and why a monitor was not pinged; single emails from `Verbosity::Emails` on.
 pub fn start(verbosity: Verbosity, format: LogFormat) {
     let level = match verbosity {
         Verbosity::Quiet => LevelFilter::ERROR,
@@ -82,7 +82,10 @@ pub fn start(verbosity: Verbosity, format: LogFormat) {
     };
     let lines = set_format(format);
     // Only this program's lines: libraries would print headers and bodies.
-    let ours = Targets::new().with_target("telemetron_sync", level);
+    let ours = Targets::new()
+        .with_target("telemetron_sync", level)
+        // A monitor that hears nothing raises an alarm: whoever looks into it finds the reason here.
+        .with_target("telemetron_sync::app::ping", level.max(LevelFilter::WARN));
     // An error means that another subscriber is set already, as in a test.
     let _ = tracing_subscriber::registry().with(lines.with_filter(ours)).try_init();
 }

@@ -266,8 +266,11 @@ impl RunReport {
     /// Notes the end: the status, the reason and the exit code follow from the counts and from
     /// what stopped it.
     pub fn end(&mut self, stop: Option<&StopReason>, at: String) {
-        // A stop that came when the work was done stopped nothing, unless it is about the key.
-        let stop = stop.filter(|stop| self.counts.pending > 0 || stop.exit() >= Exit::Terminated);
+        // A stop that came when the work was done stopped nothing, unless it is about the answers.
+        let is_about_answers = |stop: &StopReason| {
+            stop.exit() >= Exit::Terminated || matches!(stop, StopReason::FailureLimit { .. })
+        };
+        let stop = stop.filter(|stop| self.counts.pending > 0 || is_about_answers(stop));
         let exit = match stop {
             Some(stop) => stop.exit(),
             // No reason to stop, and yet not done: no success, whatever the cause is.
@@ -323,6 +326,8 @@ mod tests {
         assert_eq!(ended(Some(StopReason::Limit(10)), 0, 0), (Status::Complete, 0));
         assert_eq!(ended(Some(StopReason::Interrupted), 0, 0), (Status::Stopped, 130));
         assert_eq!(ended(Some(StopReason::KeyRefused), 0, 1), (Status::Stopped, 5));
+        let limit = StopReason::FailureLimit { unanswered: 9, settled: 10 };
+        assert_eq!(ended(Some(limit), 9, 0), (Status::Stopped, 6), "all failed for good");
         assert_eq!(ended(None, 0, 1), (Status::Stopped, 1), "never a success with emails pending");
     }
 }

@@ -219,6 +219,12 @@ fn hints(run: &RunReport) -> Vec<Hint> {
         let text = "No email was marked as failed. Check the key, --api-url and --column first.";
         hints.push(Hint { text: text.to_owned(), command: None });
     }
+    if [Exit::WrongKey, Exit::ApiTrouble].map(|exit| Some(exit.code())).contains(&run.exit_code) {
+        hints.push(Hint {
+            text: "To find the cause, run:".to_owned(),
+            command: Some(format!("telemetron-sync doctor{store}{}", run.api_option)),
+        });
+    }
     if run.replaced {
         let text = "A later run of the same source took its pending emails over.";
         hints.push(Hint { text: text.to_owned(), command: None });

@@ -87,7 +87,17 @@ fn temporary_beside(path: &Path, readers: Readers) -> io::Result<NamedTempFile> 
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    builder.prefix(".telemetron-").tempfile_in(folder.unwrap_or(Path::new(".")))
+    let made = builder.prefix(".telemetron-").tempfile_in(folder.unwrap_or(Path::new(".")));
+    made.map_err(without_path)
+}
+
+/// The error without the name of the temporary file, which tells nobody anything.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((reason, _)) => io::Error::new(error.kind(), reason),
+        None => error,
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +130,8 @@ mod tests {
     fn what_cannot_be_written_is_found_early() {
         let folder = tempfile::tempdir().unwrap();
         prove_writable(folder.path()).unwrap_err();
-        prove_writable(&folder.path().join("no/such/file.json")).unwrap_err();
+        let error = prove_writable(&folder.path().join("no/such/file.json")).unwrap_err();
+        assert_eq!(error.to_string(), "No such file or directory (os error 2)");
         prove_writable(Path::new("/dev/null")).unwrap();
     }
 

@@ -24,7 +24,7 @@ pub enum StoreError {
         reason: String,
     },
     /// Not SQLite, or corrupted beyond reading.
-    #[error("{} is not a SQLite database, or is damaged. Name another file with --store; nothing was changed.", shown(.0))]
+    #[error("{} is not a SQLite database, or is damaged. Restore it from a backup, or name another file with --store; nothing was changed.", shown(.0))]
     NoDatabase(PathBuf),
     #[error("{} is a SQLite database of another program. Name another file with --store; nothing was changed.", shown(.0))]
     Foreign(PathBuf),

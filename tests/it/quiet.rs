@@ -24,6 +24,14 @@ fn a_quiet_run_that_goes_well_prints_nothing() {
 }
 
 #[test]
+fn a_quiet_run_says_why_its_monitor_hears_nothing() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    let ping = ["-q", "--accept-missing", "--ping", "http://127.0.0.1:1/secret-uuid"];
+    dir.sync(api.url()).args(ping).run().exits(0).stderr_has("could not be pinged");
+}
+
+#[test]
 fn a_quiet_run_with_problems_prints_a_few_lines() {
     let api = Api::with_rule(|request| {
         request.email?.starts_with("bad").then(|| Reply::error(400, "No"))

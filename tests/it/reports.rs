@@ -172,6 +172,28 @@ fn the_last_success_survives_runs_that_fail_before_they_have_a_plan() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_is_named_once_and_keeps_no_other_from_being_written() {
+    let (dir, api) = mixed();
+    let reports = ["--report", "no/such.html", "--report", "r.prom"];
+    let ended = dir.sync(api.url()).args(reports).run().exits(1);
+    assert_eq!(ended.stderr.matches("cannot be written").count(), 1, "{}", ended.stderr);
+    ended.never_shows(".telemetron-");
+    assert_eq!(metric(&dir, "exit_code").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_run_in_which_all_emails_fail_for_good_is_no_success() {
+    let api = Api::with_rule(|_| Some(Reply::json(200, "{}")));
+    let dir = TestDir::new();
+    dir.emails(emails(20));
+    let ended = dir.sync(api.url()).run().exits(6);
+    let ended =
+        ended.stdout_has("20 of 20 emails failed or were rejected, more than --fail-above allows");
+    ended.stdout_has("To find the cause, run: telemetron-sync doctor");
+    assert_eq!(dir.counts().split(", ").last(), Some("failed 20"));
+}
+
+#[test]
 fn a_report_covers_all_parts_of_a_resumed_run() {
     let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(emails(7));

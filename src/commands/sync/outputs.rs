@@ -97,15 +97,18 @@ impl Outputs {
             return Ok(());
         }
         let mut data = self.data(run);
+        let mut written = Ok(());
         for ReportFile { path, format } in &self.reports {
             if *format == Format::Prom && data.gauges.is_none() {
                 data.last_success = last_success_in(path, &run.source);
             }
             let text = format.render(run, &data);
-            replace(path, Readers::Others, |file| file.write_all(text.as_bytes()))
-                .map_err(|reason| unwritable("--report", path, reason))?;
+            let replaced = replace(path, Readers::Others, |file| file.write_all(text.as_bytes()))
+                .map_err(|reason| unwritable("--report", path, reason));
+            // The others are written all the same.
+            written = written.and(replaced);
         }
-        Ok(())
+        written
     }
 
     /// What the store knows besides the run; a store that cannot be read is no reason for no report.
@@ -165,8 +168,12 @@ impl Outputs {
             None => RunReport::without_plan(self.source.clone(), at.clone()),
         };
         run.fail(error.exit(), error.to_string(), at);
-        if let Err(error) = self.write_reports(&run) {
-            logging::print_error(&error.to_string(), error.exit());
+        let written = self.write_reports(&run);
+        // That a file cannot be written may be what the run failed of.
+        if let Err(unwritten) = written
+            && unwritten.to_string() != error.to_string()
+        {
+            logging::print_error(&unwritten.to_string(), unwritten.exit());
         }
     }
 }

@@ -5,11 +5,12 @@ use crate::percent;
 use crate::report::Format;
 use crate::sandbox::{FaultShare, Outage, RetryAfter, When};
 use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Keeps a local SQLite copy of an organization's Telemetron customers, device assignments and
@@ -71,7 +72,22 @@ pub fn variables() -> BTreeSet<String> {
 /// The command line is invalid, or asks for the help or the version.
 pub fn parse() -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches()?;
-    Cli::from_arg_matches(&matches)
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Command::Sync(sync), Some((_, matches))) = (&mut cli.command, matches.subcommand())
+        && matches.value_source("report") == Some(ValueSource::EnvVariable)
+    {
+        // A list in the environment is separated by commas; an argument is one path.
+        sync.output.report = sync.output.report.iter().flat_map(|list| paths(list)).collect();
+    }
+    Ok(cli)
+}
+
+fn paths(list: &Path) -> Vec<PathBuf> {
+    let Some(list) = list.to_str() else {
+        return vec![list.to_owned()];
+    };
+    let paths = list.split(',').map(str::trim).filter(|path| !path.is_empty());
+    paths.map(PathBuf::from).collect()
 }
 
 /// The format of lines on standard error, as far as a command line says it that may be invalid.
@@ -308,7 +324,7 @@ pub struct ApiArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Write the report to this file, in the format of its extension (.txt, .json, .md, .html,
-    /// .prom); repeatable
+    /// .prom); repeatable (in TELEMETRON_REPORT: separated by commas)
     #[arg(long, value_name = "PATH", env = "TELEMETRON_REPORT")]
     pub report: Vec<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! Shows how far a run is. Knows no stage: it is handed the report of the moment.
+//! Shows how far a run is, from the report of the moment.
 
 use crate::app::cli::{LogFormat, ProgressChoice};
 use crate::app::logging::{self, Line};
@@ -61,7 +61,7 @@ impl Progress {
     pub async fn show(self: Arc<Self>, settings: TerminalSettings) {
         let mode = Mode::new(settings);
         if mode == Mode::Bar {
-            let style = ProgressStyle::with_template("{bar:20} {wide_msg}");
+            let style = ProgressStyle::with_template("{bar:12} {wide_msg}");
             stderr::bar().set_style(style.expect("the template is fixed").progress_chars("━╸─"));
         }
         let mut next_line = time::instant() + LINE_EVERY;
@@ -102,7 +102,9 @@ pub fn line(report: &RunReport) -> String {
     let mut line = format!("{} of {} ({percent}%)", grouped(settled), counted(planned, "email"));
     let progress = report.progress.clone().unwrap_or_default();
     if let Some(PauseReport { until, reason }) = &progress.pause {
-        line.push_str(&format!(", paused until {until} ({})", escaped(reason)));
+        // Of a time in the store's form, the time of day is enough.
+        let until = until.get(11..19).unwrap_or(until);
+        line.push_str(&format!(", paused until {until} UTC ({})", escaped(reason)));
     }
     if let Some(per_second) = progress.per_second {
         line.push_str(&format!(", {per_second:.0}/s"));
@@ -114,12 +116,12 @@ pub fn line(report: &RunReport) -> String {
         let (in_flight, limit) = (grouped(progress.in_flight), grouped(limit));
         line.push_str(&format!(", {in_flight} of {limit} in flight"));
     }
-    if let (Some(rate), Some(reason)) = (report.limits.rate, &progress.rate_reason) {
-        line.push_str(&format!(", at most {rate:.1} requests/s ({reason})"));
-    }
     let failed = report.counts.unanswered();
     if failed > 0 {
         line.push_str(&format!(", {} failed or rejected", grouped(failed)));
+    }
+    if let (Some(rate), Some(reason)) = (report.limits.rate, &progress.rate_reason) {
+        line.push_str(&format!(", at most {rate:.1} requests/s ({reason})"));
     }
     line
 }
@@ -134,6 +136,8 @@ fn draw(bar: &ProgressBar, report: &RunReport) {
 pub fn clear(settings: TerminalSettings) {
     if Mode::new(settings) == Mode::Bar {
         stderr::bar().finish_and_clear();
+        // The report follows on standard output, at the place of the bar.
+        stderr::flush();
     }
 }
 
@@ -158,12 +162,15 @@ mod tests {
             seconds_left: Some(30.0),
             in_flight: 32,
             rate_reason: Some("learned from 429s".into()),
-            pause: Some(PauseReport { until: "12:00".into(), reason: "told to \u{1b}".into() }),
+            pause: Some(PauseReport {
+                until: "2026-01-01T12:00:05.000Z".into(),
+                reason: "asked to \u{1b}".into(),
+            }),
         });
         assert_eq!(
             line(&report),
-            "500 of 2,000 emails (25%), paused until 12:00 (told to \\u{1b}), 50/s, 30 s left, \
-             32 of 64 in flight, at most 100.0 requests/s (learned from 429s), 2 failed or rejected"
+            "500 of 2,000 emails (25%), paused until 12:00:05 UTC (asked to \\u{1b}), 50/s, 30 s left, \
+             32 of 64 in flight, 2 failed or rejected, at most 100.0 requests/s (learned from 429s)"
         );
     }
 }

@@ -33,7 +33,7 @@ pub fn run(args: &RunsArgs) -> Result<Exit, Error> {
 /// Two lines a run: its numbers in 80 columns, and its source.
 fn table(runs: &[RunReport]) -> String {
     let mut text =
-        row(["run", "started", "status", "planned", "found", "failed", "pending", "time"]);
+        row(["run", "started (UTC)", "status", "planned", "found", "failed", "pending", "time"]);
     for run in runs {
         let counts = &run.counts;
         text.push_str(&row([

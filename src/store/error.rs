@@ -89,17 +89,20 @@ pub struct Holder {
     pub pid: u32,
     /// When it took the lock, as the store writes times.
     pub since: String,
+    /// `None` while it reads its source.
+    pub run_id: Option<i64>,
 }
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = shown(&self.path);
         match &self.holder {
-            Some(Holder { pid, since }) => {
+            Some(Holder { pid, since, run_id }) => {
+                let run = run_id.map(|run| format!("run {run}, ")).unwrap_or_default();
+                let since = escaped(since);
                 write!(
                     f,
-                    "Another run holds the store {path}: process {pid}, since {}.",
-                    escaped(since)
+                    "Another run holds the store {path}: {run}process {pid}, since {since}."
                 )?;
             }
             None => write!(f, "Another run holds the store {path}.")?,

@@ -29,7 +29,7 @@ use crate::time;
 use error::{unopenable, unusable};
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 use schema::{Content, check, migrate};
 use std::io;
 use std::ops::Deref;
@@ -254,10 +254,12 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
 /// The process that took the lock last: the one that has it, if the lock is held.
 fn holder(path: &Path) -> Option<Holder> {
     let connection = open_to_read(path).ok()?;
-    let select = "SELECT holder_pid, holder_since FROM _store";
+    let select = "SELECT holder_pid, holder_since,
+             (SELECT max(id) FROM _runs WHERE status = 'running')
+         FROM _store";
     let holder =
-        connection.query_row(select, [], |row| Ok(Holder { pid: row.get(0)?, since: row.get(1)? }));
-    holder.ok()
+        |row: &Row<'_>| Ok(Holder { pid: row.get(0)?, since: row.get(1)?, run_id: row.get(2)? });
+    connection.query_row(select, [], holder).ok()
 }
 
 /// Lets SQLite put what does not fit into memory beside the store, where there is room for it; a

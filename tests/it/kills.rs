@@ -361,7 +361,7 @@ fn a_second_run_is_refused_until_the_first_has_ended() {
     dir.emails(emails(2000));
     let first = dir.sync(sandbox.url()).args(["--rate", "10/s"]).start();
     wait_until("the first run writes", || dir.number(SETTLED_NOW) > 0);
-    dir.sync(sandbox.url()).run().exits(75).stderr_has("Another run holds the store");
+    dir.sync(sandbox.url()).run().exits(75).stderr_has(": run 1, process ");
     dir.sync_of(sandbox.url(), ["--resume"]).run().exits(75);
     dir.sync(sandbox.url()).args(["--dry-run"]).run().exits(75);
     dir.command(["runs"]).run().exits(0).stdout_has("running");

@@ -120,9 +120,18 @@ fn report_files_are_written_in_the_format_of_their_extension() {
     let json: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
     assert_eq!(json, dir.report());
     for (file, form) in [("r.md", "md"), ("r.txt", "text")] {
-        let told = dir.command(["report", "--format", form]).run().exits(0);
-        assert_eq!(dir.read(file), told.stdout);
+        let printed = dir.command(["report", "--format", form]).run().exits(0);
+        assert_eq!(dir.read(file), printed.stdout);
     }
+    // In the environment it is a list; an argument is one path.
+    let sync = dir.sync(api.url()).env("TELEMETRON_REPORT", "r.json, e.json,,e.prom");
+    sync.run().exits(3);
+    for file in ["e.json", "e.prom", "r.json"] {
+        assert!(dir.path(file).exists(), "{file}");
+        std::fs::remove_file(dir.path(file)).expect(file);
+    }
+    dir.sync(api.url()).args(["--report", "a,b.json"]).run().exits(3);
+    std::fs::rename(dir.path("a,b.json"), dir.path("r.json")).expect("one file");
     let of_store = |name: &String| name.starts_with("s.db");
     let left: Vec<String> = dir.files().into_iter().filter(|name| !of_store(name)).collect();
     assert_eq!(left, ["list.csv", "r.json", "r.md", "r.txt"]);

@@ -155,6 +155,39 @@ fn a_status_line_is_printed_on_request_even_if_quiet() {
 }
 
 #[test]
+fn a_terminal_shows_a_bar_that_fits_into_it() {
+    let sandbox = start_sandbox(Duration::from_millis(5));
+    let dir = TestDir::new();
+    dir.emails(emails(2000));
+    let sync = format!(
+        "stty -F /dev/tty cols 90; exec {} sync list.csv --store s.db --api-url {} --rate 400/s",
+        env!("CARGO_BIN_EXE_telemetron-sync"),
+        sandbox.url()
+    );
+    // `script` gives the program a terminal.
+    let output = Command::new("script")
+        .args(["-qec", &sync, "/dev/null"])
+        .env("TELEMETRON_API_KEY", "sandbox")
+        .current_dir(dir.folder())
+        .stdin(Stdio::null())
+        .output()
+        .expect("script");
+    let shown = String::from_utf8(output.stdout).expect("text");
+    let drawn: Vec<&str> =
+        shown.split("\u{1b}[2K").filter_map(|drawn| drawn.split(['\r', '\n']).next()).collect();
+    let bars: Vec<&&str> =
+        drawn.iter().filter(|drawn| drawn.contains(" of 2,000 emails (")).collect();
+    assert!(bars.len() > 5, "{shown:?}");
+    let widest = bars.iter().map(|bar| bar.chars().count()).max();
+    assert!(widest <= Some(90), "{widest:?} {bars:?}");
+    for part in ["/s, ", " left, ", " in flight", "at most 400.0"] {
+        assert!(bars.iter().any(|bar| bar.contains(part)), "no {part:?} in {bars:?}");
+    }
+    // The bar is gone at the end, and lines have no time.
+    assert!(shown.contains("\u{1b}[2KRun 1: complete"), "{shown:?}");
+}
+
+#[test]
 fn a_pause_is_shown_with_its_end_and_its_reason() {
     let api = Api::with_rule(|request| {
         let busy = || Reply::error(429, "Slow down").header("retry-after", "60");
@@ -166,11 +199,11 @@ fn a_pause_is_shown_with_its_end_and_its_reason() {
     wait_until("the run writes", || dir.number("SELECT planned - pending FROM runs") > 0);
     let is_paused = || {
         run.signal("USR1");
-        run.stderr().contains("paused until 20")
+        run.stderr().contains("paused until ")
     };
     wait_until("the pause is shown", is_paused);
     assert!(run.stderr().contains("Retry-After"), "{}", run.stderr());
-    let seen = || dir.command(["report"]).run().stdout.contains("paused until 20");
+    let seen = || dir.command(["report"]).run().stdout.contains("paused until ");
     wait_until("another process sees it", seen);
     run.signal("TERM");
     run.wait().exits(143);

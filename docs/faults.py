@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Injects faults into runs, one after another, and writes what everybody heard of each: the scheduler (the exit
-code), Prometheus (the alert rules, evaluated by promtool), the monitor (--ping), cron's mail, the report.
+"""Injects faults into runs, one after another, and prints as a table how each shows: the exit code, the alerts (the rules,
+evaluated by promtool), the ping, cron's mail and the report.
 
 usage: docs/faults.py [--update] [TEXT…]     faults whose name contains a TEXT; all without one
 
@@ -179,7 +179,7 @@ class World:
         for connection in self.connections:
             connection.close()
 
-    # What everybody heard.
+    # How the fault shows.
 
     def alerts(self):
         """The alerts that fire after the fault, with the minutes that it took."""
@@ -606,6 +606,7 @@ def monitor_gone(world):
 def cell(text, folder):
     text = re.sub(r"(?m)^\d{4}-\d\d-\d\dT\S+ ", "", text.strip())
     text = text.replace(str(folder), "/srv").replace(str(Path(folder).resolve()), "/srv")
+    text = re.sub(r"(127\.0\.0\.1|localhost):\d{4,}", r"\1:8080", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
     return "<br>".join(text.splitlines()) or "nothing"
 
@@ -625,7 +626,7 @@ def row(name, inject):
 def main():
     wanted = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     faults = [(name, inject) for name, inject in FAULTS if not wanted or any(text in name for text in wanted)]
-    lines = ["| fault | exit | alerts (after) | ping | mail of cron | report |", "| --- | ---: | --- | --- | --- | --- |"]
+    lines = ["| fault | exit | alerts (after) | pings | mail | report |", "| --- | ---: | --- | --- | --- | --- |"]
     for name, inject in faults:
         line = row(name, inject)
         lines.append(line)

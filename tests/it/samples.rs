@@ -106,6 +106,40 @@ fn the_service_and_the_crontab_run_the_same_command() {
     value(&crontab, "MAILTO");
 }
 
+/// The path in the package of each file of the repository.
+fn package() -> Vec<(String, String)> {
+    let manifest: toml::Table = include_str!("../../Cargo.toml").parse().expect("TOML");
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("assets");
+    let text = |asset: &toml::Value, at: usize| asset[at].as_str().expect("a path").to_owned();
+    assets.iter().map(|asset| (text(asset, 0), text(asset, 1))).collect()
+}
+
+#[test]
+fn the_package_puts_each_file_where_the_samples_expect_it() {
+    let package = package();
+    let path_of = |source: &str| {
+        let asset = package.iter().find(|(file, _)| file == source);
+        format!("/{}", asset.unwrap_or_else(|| panic!("{source} is not in the package")).1)
+    };
+    let service = sample("telemetron-sync.service");
+    assert_eq!(path_of("samples/settings.env"), value(&service, "EnvironmentFile"));
+    let program = path_of("target/release/telemetron-sync");
+    let path = sample("telemetron-sync.cron");
+    assert!(value(&path, "PATH").split(':').any(|folder| format!("{folder}/") == program));
+    assert_eq!(path_of("samples/**/*"), "/usr/share/doc/telemetron-sync/examples/");
+
+    let accounts = include_str!("../../packaging/debian/telemetron-sync.conf");
+    let account = accounts.lines().find(|line| line.starts_with("u ")).expect("an account");
+    assert_eq!(account.split(' ').nth(1), Some(value(&service, "User")));
+    assert_eq!(account.split(' ').next_back(), Some("/var/lib/telemetron-sync"));
+    let postinst = include_str!("../../packaging/debian/postinst");
+    for folder in value(&service, "StateDirectory").split(' ') {
+        assert!(postinst.contains(&format!("/var/lib/{folder}")), "{folder}");
+    }
+    let mode = value(&service, "StateDirectoryMode");
+    assert!(postinst.contains(&format!("install -d -m {mode} ")), "{mode}");
+}
+
 #[test]
 fn the_settings_are_options_of_sync() {
     let help = TestDir::new().command(["sync", "--help"]).run().exits(0).stdout;

@@ -367,6 +367,15 @@ def key_revoked(world):
     world.sync("--concurrency", "2")
 
 
+@fault("the key is rotated midway; the new one is in its file")
+def key_rotated(world):
+    world.environment["TELEMETRON_API_URL"] = world.sandbox("--rotate-key", "15", "--latency", "100ms")
+    process = world.start("--concurrency", "1")
+    time.sleep(0.7)
+    world.write_key("sandbox-rotated")
+    world.finish(process)
+
+
 @fault("the key of another organization")
 def other_organization(world):
     process_url = world.sandbox("--organizations", "2")

@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sqlx::ConnectOptions;
-use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use super::error::SourceError;
+use super::mysql_url::{Address, MysqlOptions};
 use crate::display::{escaped, quoted};
 
 /// The parameters of a URL that reach PostgreSQL; any other would be ignored in silence.
@@ -76,6 +76,10 @@ const MYSQL_IGNORED: &[&str] = &[
     "zeroDateTimeBehavior",
     "serverTimezone",
     "allowPublicKeyRetrieval",
+    "charset",
+    "collation",
+    "timezone",
+    "time-zone",
     "connection_limit",
     "pool_timeout",
     "reconnect",
@@ -86,19 +90,7 @@ const ROOT_PARAMETERS: &[&str] = &["sslrootcert", "ssl-root-cert", "ssl-ca"];
 
 /// The same for MySQL and MariaDB.
 const MYSQL_PARAMETERS: &[&str] = &[
-    "sslmode",
-    "ssl-mode",
-    "sslca",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "charset",
-    "collation",
-    "socket",
-    "timezone",
-    "time-zone",
+    "sslmode", "ssl-mode", "sslca", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key", "socket",
 ];
 
 /// Where the rows are.
@@ -129,7 +121,7 @@ pub struct DatabaseUrl {
 #[derive(Clone)]
 pub(super) enum Options {
     Postgres(Box<PgConnectOptions>),
-    Mysql(Box<MySqlConnectOptions>),
+    Mysql(Box<MysqlOptions>),
 }
 
 impl fmt::Display for DatabaseUrl {
@@ -215,28 +207,13 @@ impl DatabaseUrl {
             (Vec::new(), Vec::new(), (String::new(), String::new()), Vec::new());
         for source in one_host_each(source) {
             let parsed = parse_url(&source, MYSQL_PARAMETERS, MYSQL_IGNORED)?;
-            let mut options =
-                MySqlConnectOptions::from_url(&parsed.url).map_err(|error| broken_url(&error))?;
-            if parsed.url.password().is_none()
-                && let Ok(password) = std::env::var("MYSQL_PWD")
-            {
-                options = options.password(&password);
-            }
-            if let Some(host) = bare_ipv6(options.get_host()) {
-                options = options.host(&host);
-            }
-            addresses.push(match options.get_socket() {
-                Some(socket) => format!("[{}]", socket.display()),
-                None => address(options.get_host(), options.get_port()),
+            let options = MysqlOptions::of_url(&parsed.url)?;
+            addresses.push(match &options.address {
+                Address::Socket(path) => format!("[{path}]"),
+                Address::Host { name, port } => address(name, *port),
             });
-            let database = options.get_database().unwrap_or_default().to_owned();
-            login = (options.get_username().to_owned(), database);
+            login = (options.user.clone(), options.database.clone());
             ignored = parsed.ignored;
-            // The query is the user's own: it runs under the server's own rules.
-            let options = options
-                .pipes_as_concat(false)
-                .no_engine_substitution(false)
-                .disable_statement_logging();
             hosts.push(Options::Mysql(Box::new(options)));
         }
         let place = format!("mysql://{}@{}/{}", login.0, addresses.join(","), login.1);
@@ -260,7 +237,7 @@ fn postgres_options(url: &Url) -> Result<PgConnectOptions, SourceError> {
 }
 
 /// `[::1]` without its brackets, as it is looked up.
-fn bare_ipv6(host: &str) -> Option<String> {
+pub(super) fn bare_ipv6(host: &str) -> Option<String> {
     host.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)
 }
 
@@ -367,7 +344,7 @@ fn parse_url(source: &str, known: &[&str], ignorable: &[&str]) -> Result<ParsedU
     Ok(ParsedUrl { url, ignored })
 }
 
-fn broken_url(error: &dyn fmt::Display) -> SourceError {
+pub(super) fn broken_url(error: &dyn fmt::Display) -> SourceError {
     SourceError::Usage(format!(
         "The database URL cannot be understood: {}. Write kind://user:password@host:port/database, \
          with special characters in the password as %23 (#), %2F (/), %3A (:), %3F (?), %40 (@).",

@@ -9,6 +9,7 @@ mod csv;
 mod database;
 mod error;
 mod location;
+mod mysql_url;
 mod notes;
 mod settings;
 
@@ -22,7 +23,7 @@ use crate::domain::email::{Email, InvalidEmail, ParsedEmail};
 use csv::scan::Quotes;
 use csv::{CsvInput, CsvRow, CsvRows, OpenCsv};
 use database::feed::RowReceiver;
-use database::{sql, sqlite};
+use database::{server, sqlite};
 use notes::Notes;
 
 /// Invalid rows are held against a source from so many rows on.
@@ -140,7 +141,7 @@ pub fn open(settings: &SourceSettings) -> Result<OpenSource, SourceError> {
             Ok(OpenSource::new(name, understood, Rows::Database(feed), settings))
         }
         Location::Postgres(url) | Location::Mysql(url) => {
-            let (understood, feed) = sql::open(url, settings)?;
+            let (understood, feed) = server::open(url, settings)?;
             Ok(OpenSource::new(url.to_string(), understood, Rows::Database(feed), settings))
         }
     }

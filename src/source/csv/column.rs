@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no I/O.
 
+use crate::domain::email::is_address;
 use crate::source::error::ColumnError;
 
 /// What a column of emails is called, best first, as [`folded`] leaves it. With and without
@@ -146,6 +147,33 @@ pub(in crate::source) enum Evidence {
     Unknown,
 }
 
+/// What the sampled cells of one column hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::source) struct Sampled {
+    filled: usize,
+    addresses: usize,
+}
+
+impl Sampled {
+    /// Blank cells say nothing.
+    pub(in crate::source) fn add(&mut self, cell: &str) {
+        if cell.trim().is_empty() {
+            return;
+        }
+        self.filled += 1;
+        self.addresses += usize::from(is_address(cell));
+    }
+
+    /// Addresses are 80% or more.
+    pub(in crate::source) fn evidence(self) -> Evidence {
+        match self.filled {
+            0 => Evidence::Unknown,
+            _ if self.addresses * 5 >= self.filled * 4 => Evidence::Addresses,
+            _ => Evidence::Otherwise,
+        }
+    }
+}
+
 /// A column, counted from 0, and the others that could have been meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Choice {
@@ -180,6 +208,23 @@ pub(in crate::source) fn by_known_name(
         .collect();
     found.sort_unstable();
     found.into_iter().map(|(.., index)| index).collect()
+}
+
+/// The columns that hold addresses, where no name says so.
+///
+/// # Errors
+/// [`ColumnError::NoneKnown`] if there is none.
+pub(in crate::source) fn by_content(
+    names: &[String],
+    sampled: &[Sampled],
+) -> Result<Choice, ColumnError> {
+    let holding: Vec<usize> = sampled
+        .iter()
+        .enumerate()
+        .filter(|(_, sampled)| sampled.evidence() == Evidence::Addresses)
+        .map(|(index, _)| index)
+        .collect();
+    Choice::first_of(&holding).ok_or_else(|| ColumnError::NoneKnown { columns: names.to_vec() })
 }
 
 /// The column that the user names: exactly, else by its number from 1, else with letter case,

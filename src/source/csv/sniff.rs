@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use crate::domain::email::is_address;
-use crate::source::csv::column::{self, Choice, Evidence};
+use crate::source::csv::column::{self, Choice, Evidence, Sampled};
 use crate::source::csv::delimiter::{HEADER_ROWS, announced_delimiter, sniff_delimiter};
 use crate::source::csv::dialect::Dialect;
 use crate::source::csv::records::TooLong;
@@ -363,16 +363,9 @@ fn width(rows: &[Row]) -> usize {
 }
 
 fn evidence(rows: &[Row], index: usize) -> Evidence {
-    let (mut addresses, mut filled) = (0_usize, 0_usize);
-    for cell in rows.iter().map(|row| row.cell(index)).filter(|cell| !cell.is_empty()) {
-        filled += 1;
-        addresses += usize::from(is_address(cell));
-    }
-    match filled {
-        0 => Evidence::Unknown,
-        _ if addresses * 5 >= filled * 4 => Evidence::Addresses,
-        _ => Evidence::Otherwise,
-    }
+    let mut sampled = Sampled::default();
+    rows.iter().for_each(|row| sampled.add(row.cell(index)));
+    sampled.evidence()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Rows of a database, read by a thread of its own.
 
+pub(in crate::source) mod fault;
 pub(in crate::source) mod feed;
-pub(in crate::source) mod sql;
+mod mysql;
+mod postgres;
+pub(in crate::source) mod server;
 pub(in crate::source) mod sqlite;
 pub(in crate::source) mod table;
-mod dialect;

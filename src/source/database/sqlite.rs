@@ -10,9 +10,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::display::{quoted, shortened};
 use crate::source::SourceSettings;
+use crate::source::csv::column::{self, Sampled};
 use crate::source::database::feed::{self, Break, RowReceiver, RowSender, Stop};
-use crate::source::database::table::{ReadQuery, SqlKind, TableName, table_query, user_query};
-use crate::source::error::{NearNames, SourceError};
+use crate::source::database::table::{
+    ReadQuery, SqlKind, TableName, by_name, sample_query, table_query, user_query,
+};
+use crate::source::error::{ColumnError, NearNames, SourceError};
 
 /// How long to wait for a program that is just writing.
 const BUSY: Duration = Duration::from_secs(10);
@@ -75,10 +78,35 @@ fn read_table(
         Ok(statement) => statement.column_names().into_iter().map(str::to_owned).collect(),
         Err(error) => return Err(no_table(connection, name, &table, &error)),
     };
-    table_query(KIND, &table, &columns, wanted).map_err(|error| SourceError::Column {
+    let choice = match by_name(&columns, wanted) {
+        Err(ColumnError::NoneKnown { .. }) => {
+            let sampled = sample(connection, &table, columns.len());
+            column::by_content(&columns, &sampled.map_err(|error| database_error(name, &error))?)
+        }
+        choice => choice,
+    };
+    let choice = choice.map_err(|error| SourceError::Column {
         name: format!("{name}, table {},", quoted(&table.as_text())),
         error,
-    })
+    })?;
+    Ok(table_query(KIND, &table, &columns, &choice))
+}
+
+/// What the first rows of a table hold.
+fn sample(
+    connection: &Connection,
+    table: &TableName,
+    columns: usize,
+) -> rusqlite::Result<Vec<Sampled>> {
+    let mut sampled = vec![Sampled::default(); columns];
+    let mut statement = connection.prepare(&sample_query(KIND, table))?;
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        for (index, sampled) in sampled.iter_mut().enumerate() {
+            sampled.add(&text(row.get_ref(index)?));
+        }
+    }
+    Ok(sampled)
 }
 
 /// A view can exist and not be readable, because of what it reads itself.

@@ -4,7 +4,7 @@
 
 use crate::display::quoted;
 use crate::source::csv::column::{self, Choice, Evidence};
-use crate::source::error::{ColumnError, SourceError, short_name};
+use crate::source::error::{ColumnError, MAX_LISTED, SourceError, short_name};
 
 /// One to three parts: the table, its schema, its database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,31 +59,46 @@ pub(in crate::source) struct SqlKind {
     pub(in crate::source) quote: char,
 }
 
-/// Reads the column of emails of a table that has these columns.
+/// So many rows of a table are looked at when no column has a usual name.
+const SAMPLE_ROWS: u32 = 500;
+
+/// Reads the first rows of a table.
+pub(in crate::source) fn sample_query(kind: SqlKind, table: &TableName) -> String {
+    format!("SELECT * FROM {} LIMIT {SAMPLE_ROWS}", table.as_sql(kind.quote))
+}
+
+/// The column of emails of a table that has these columns, by its name.
+pub(in crate::source) fn by_name(
+    columns: &[String],
+    wanted: Option<&str>,
+) -> Result<Choice, ColumnError> {
+    match wanted {
+        Some(wanted) => column::by_wish(columns, wanted),
+        None => {
+            let known = column::by_known_name(columns, |_| Evidence::Unknown);
+            Choice::first_of(&known)
+                .ok_or_else(|| ColumnError::NoneKnown { columns: columns.to_vec() })
+        }
+    }
+}
+
+/// Reads this column of a table.
 pub(in crate::source) fn table_query(
     kind: SqlKind,
     table: &TableName,
     columns: &[String],
-    wanted: Option<&str>,
-) -> Result<ReadQuery, ColumnError> {
-    let choice = match wanted {
-        Some(wanted) => column::by_wish(columns, wanted)?,
-        None => {
-            let known = column::by_known_name(columns, |_| Evidence::Unknown);
-            Choice::first_of(&known)
-                .ok_or_else(|| ColumnError::NoneKnown { columns: columns.to_vec() })?
-        }
-    };
+    choice: &Choice,
+) -> ReadQuery {
     let column = &columns[choice.index];
     let from = table.as_sql(kind.quote);
     let others: Vec<String> =
-        choice.others.iter().take(10).map(|&other| short_name(&columns[other])).collect();
+        choice.others.iter().take(MAX_LISTED).map(|&other| short_name(&columns[other])).collect();
     let not = if others.is_empty() {
         String::new()
     } else {
         format!(", not column {}", others.join(" or "))
     };
-    Ok(ReadQuery {
+    ReadQuery {
         sql: format!("SELECT {} FROM {from}", quoted_name(column, kind.quote)),
         column: 0,
         understood: format!(
@@ -92,7 +107,7 @@ pub(in crate::source) fn table_query(
             short_name(&table.as_text()),
             short_name(column)
         ),
-    })
+    }
 }
 
 /// Reads one column of a query that has these columns: the first, unless the user names one.

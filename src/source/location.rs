@@ -88,7 +88,19 @@ const MYSQL_IGNORED: &[&str] = &[
 /// They name the certificate that signs the server's.
 const ROOT_PARAMETERS: &[&str] = &["sslrootcert", "ssl-root-cert", "ssl-ca"];
 
-/// The same for MySQL and MariaDB.
+/// They name a file.
+const FILE_PARAMETERS: &[&str] = &[
+    "sslrootcert",
+    "ssl-root-cert",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+];
+
+/// The parameters of a URL that reach MySQL and MariaDB.
 const MYSQL_PARAMETERS: &[&str] = &[
     "sslmode", "ssl-mode", "sslca", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key", "socket",
 ];
@@ -328,6 +340,7 @@ fn parse_url(source: &str, known: &[&str], ignorable: &[&str]) -> Result<ParsedU
             // The roots of the system are the usual ones; to name them means to check all.
             kept.push(("sslmode".to_owned(), "verify-full".to_owned()));
         } else if group || known.contains(&key.as_ref()) {
+            check_file(&key, &value)?;
             kept.push((key.into_owned(), value.into_owned()));
         } else {
             return Err(broken_url(&format!(
@@ -342,6 +355,20 @@ fn parse_url(source: &str, known: &[&str], ignorable: &[&str]) -> Result<ParsedU
         url.query_pairs_mut().clear().extend_pairs(kept);
     }
     Ok(ParsedUrl { url, ignored })
+}
+
+/// A certificate or key that is not there would be reported as an unreachable server.
+fn check_file(parameter: &str, value: &str) -> Result<(), SourceError> {
+    if !FILE_PARAMETERS.contains(&parameter) || value.trim().starts_with("-----BEGIN") {
+        return Ok(());
+    }
+    std::fs::File::open(value).map(drop).map_err(|error| {
+        let path = quoted(value);
+        SourceError::Usage(format!(
+            "{parameter} in the database URL names {path}, which cannot be read: {error}. Check the \
+             path."
+        ))
+    })
 }
 
 pub(super) fn broken_url(error: &dyn fmt::Display) -> SourceError {

@@ -143,6 +143,11 @@ impl MysqlOptions {
         self.tls == TlsMode::Preferred
     }
 
+    /// The root alone is checked.
+    pub(super) fn may_have_another_name(&self) -> bool {
+        self.tls == TlsMode::VerifyCa
+    }
+
     /// The named root, and those of the system, as the driver for PostgreSQL has it.
     fn roots(&self) -> Result<Vec<Vec<u8>>, ServerError> {
         let system = rustls_native_certs::load_native_certs().certs;

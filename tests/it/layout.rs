@@ -65,6 +65,7 @@ const PURE: &[&str] = &[
     "source::csv::sample",
     "source::csv::scan",
     "source::csv::sniff",
+    "source::database::fault",
     "source::notes",
     "lookup::backoff",
     "lookup::concurrency",

@@ -8,6 +8,7 @@ mod cases;
 mod csv_differential;
 mod customers;
 mod databases;
+mod databases_tls;
 mod disk;
 mod docs;
 mod doctor;

@@ -94,9 +94,10 @@ pub(in crate::source) fn tls_advice(message: &str) -> &'static str {
     if message.contains("CaUsedAsEndEntity") {
         "The server's certificate is a root itself. Give the server one that a root of your own has \
          signed, and name that root with sslrootcert (MySQL: ssl-ca)."
-    } else if message.contains("NotValidForName") {
+    } else if message.contains("not valid for name") {
         "The server's certificate is for another name. Use that name in the URL, or \
-         sslmode=verify-ca (MySQL: ssl-mode=verify_ca) to check the root alone."
+         sslmode=verify-ca (MySQL: ssl-mode=verify_ca) to check the root alone, or give the server a \
+         certificate whose subjectAltName is the name in the URL."
     } else {
         "Check sslmode (MySQL: ssl-mode), and that sslrootcert (MySQL: ssl-ca) names the certificate \
          that signed the server's."

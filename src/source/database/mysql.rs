@@ -1,7 +1,8 @@
 //! Sessions on MySQL and MariaDB.
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, DriverError, Error, IoError, Row, Value};
+use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Value};
+use rustls::CertificateError;
 
 use crate::source::csv::encoding::text_of;
 use crate::source::database::fault::{About, Fault, ServerError};
@@ -26,13 +27,19 @@ impl Server for MySqlOrMariaDb {
         let Options::Mysql(options) = options else {
             return Err(ServerError::new(About::Driver, "the address is one of PostgreSQL"));
         };
-        match Conn::new(options.encrypted()?).await {
+        let opts = options.encrypted()?;
+        match Conn::new(opts.clone()).await {
             // As the other clients do unless `ssl-mode` says otherwise.
             Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
                 if options.may_be_unencrypted() =>
             {
                 Conn::new(options.unencrypted()).await
             }
+            // The driver's own way to leave the name alone does not know today's TLS library.
+            Err(error) if options.may_have_another_name() => match name_of_certificate(&error) {
+                Some(name) => Conn::new(with_tls_name(opts, name)).await,
+                None => Err(error),
+            },
             result => result,
         }
         .map(Self)
@@ -88,6 +95,28 @@ impl Server for MySqlOrMariaDb {
         let _ = self.0.query_drop("COMMIT").await;
         let _ = self.0.disconnect().await;
     }
+}
+
+/// The name for which the server's certificate is valid, if that is all that is wrong: the root
+/// is checked before the name.
+fn name_of_certificate(error: &Error) -> Option<String> {
+    let Error::Io(IoError::Io(io)) = error else { return None };
+    match io.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented,
+            ..
+        }) => presented.iter().find_map(|name| {
+            let name = name.strip_prefix("DnsName(\"")?.strip_suffix("\")")?;
+            Some(name.replacen('*', "any", 1))
+        }),
+        _ => None,
+    }
+}
+
+fn with_tls_name(opts: Opts, name: String) -> Opts {
+    let tls = opts.ssl_opts().cloned();
+    let tls = tls.map(|tls| tls.with_danger_tls_hostname_override(Some(name)));
+    OptsBuilder::from_opts(opts).ssl_opts(tls).into()
 }
 
 fn of_driver(error: Error) -> ServerError {

@@ -318,6 +318,28 @@ mod tests {
     }
 
     #[test]
+    fn a_column_of_addresses_is_found_by_its_content() {
+        let (_folder, path) = database();
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE logins (id INTEGER, login TEXT, second TEXT);
+                 INSERT INTO logins VALUES (1, 'a@x.io', 'b@x.io'), (2, NULL, ''), (3, 'c@x.io', '');
+                 CREATE TABLE words (id INTEGER, word TEXT); INSERT INTO words VALUES (1, 'Ann');",
+            )
+            .unwrap();
+        let open = source::open(&table(&path, "logins", None)).unwrap();
+        let understood = "SQLite, table `logins`, column `login`, not column `second`";
+        assert_eq!(open.understood(), understood);
+        assert_eq!(texts(&table(&path, "logins", None)), ["a@x.io", "", "c@x.io"]);
+        let none = error(&table(&path, "words", None)).to_string();
+        assert!(
+            none.contains("holds mostly addresses. Name one with --column: `id`, `word`"),
+            "{none}"
+        );
+    }
+
+    #[test]
     fn the_near_tables_are_named() {
         let (_folder, path) = database();
         let near = error(&table(&path, "persons", None)).to_string();

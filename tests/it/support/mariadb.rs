@@ -17,6 +17,14 @@ pub(crate) fn shared(sql: &str) -> Option<Arc<Server>> {
 /// Starts one and runs `sql` in it; none where MariaDB is not installed. The user `reader` with
 /// [`PASSWORD`] may do everything in the database `crm`, and write files.
 pub(crate) fn start(sql: &str) -> Option<Server> {
+    start_with(sql, |_| Vec::new())
+}
+
+/// The same with more arguments, which may name files in the server's folder.
+pub(crate) fn start_with(
+    sql: &str,
+    more: impl FnOnce(&std::path::Path) -> Vec<String>,
+) -> Option<Server> {
     let install = binary(&["mariadb-install-db"])?;
     let mariadbd = binary(&["mariadbd"])?;
     let (folder, ids) = folder_of("mysql");
@@ -25,13 +33,16 @@ pub(crate) fn start(sql: &str) -> Option<Server> {
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg(&data)
         .status();
-    assert!(done.expect("mariadb-install-db").success());
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    assert!(done.expect("mariadb-install-db").success(), "{}", log());
     let port = free_port();
+    let more = more(folder.path());
     let process = command(&mariadbd, &folder, ids)
         .args(["--no-defaults", "--bind-address=127.0.0.1", "--innodb-flush-method=nosync"])
         .args(["--secure-file-priv=", "--innodb-log-file-size=32M"])
         .args([data, format!("--port={port}")])
         .arg(format!("--socket={}", socket(&folder)))
+        .args(more)
         .spawn()
         .expect("mariadbd");
     let server = Server { folder, port, process };

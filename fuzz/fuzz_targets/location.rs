@@ -9,7 +9,8 @@ const PASSWORD: &str = "Ge-heim_7";
 
 fuzz_target!(|input: (&str, Option<&str>)| {
     let (source, table) = input;
-    let hides_password = source.contains("://") && source.contains(&format!(":{PASSWORD}@"));
+    let login = source.split_once("://").and_then(|(_, rest)| rest.split_once(&format!(":{PASSWORD}@")));
+    let hides_password = login.is_some_and(|(user, _)| !user.contains(['/', '?', '#', '@', '%']));
     let shown = match Location::parse(source) {
         Err(error) => error.to_string(),
         Ok(location) => {

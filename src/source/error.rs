@@ -1,9 +1,9 @@
 //! What can be wrong with a source: each message says what, where, and what to do next.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 
-use crate::display::{counted, grouped, quoted};
+use crate::display::{counted, escaped, grouped, quoted};
 use crate::domain::email::InvalidEmail;
 
 /// The most columns or tables that a message lists.
@@ -150,6 +150,15 @@ impl SourceError {
             | Self::BrokeOff { .. } => SourceErrorKind::Unusable,
         }
     }
+}
+
+/// What is wrong with a URL, which is not repeated, because it may hold a password.
+pub(super) fn broken_url(error: &dyn fmt::Display) -> SourceError {
+    SourceError::Usage(format!(
+        "The database URL cannot be understood: {}. Write kind://user:password@host:port/database, \
+         with special characters in the password as %23 (#), %2F (/), %3A (:), %3F (?), %40 (@).",
+        escaped(&error.to_string())
+    ))
 }
 
 /// The first row that holds no valid email.

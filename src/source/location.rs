@@ -7,8 +7,8 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use super::error::SourceError;
-use super::mysql_url::{Address, MysqlOptions};
+use super::error::{SourceError, broken_url};
+use super::mysql_url::{Address, MysqlOptions, bare_ipv6};
 use crate::display::{escaped, quoted};
 
 /// The parameters of a URL that reach PostgreSQL; any other would be ignored in silence.
@@ -87,6 +87,9 @@ const MYSQL_IGNORED: &[&str] = &[
 
 /// They name the certificate that signs the server's.
 const ROOT_PARAMETERS: &[&str] = &["sslrootcert", "ssl-root-cert", "ssl-ca"];
+
+/// With an `@`, they hold a login that belongs elsewhere and would be printed.
+const NEVER_WITH_LOGIN: &[&str] = &["host", "hostaddr", "port", "sslmode", "ssl-mode"];
 
 /// They name a file.
 const FILE_PARAMETERS: &[&str] = &[
@@ -248,11 +251,6 @@ fn postgres_options(url: &Url) -> Result<PgConnectOptions, SourceError> {
     Ok(options)
 }
 
-/// `[::1]` without its brackets, as it is looked up.
-pub(super) fn bare_ipv6(host: &str) -> Option<String> {
-    host.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)
-}
-
 fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
@@ -333,6 +331,9 @@ fn parse_url(source: &str, known: &[&str], ignorable: &[&str]) -> Result<ParsedU
     }
     let (mut kept, mut ignored) = (Vec::new(), Vec::new());
     for (key, value) in url.query_pairs() {
+        if NEVER_WITH_LOGIN.contains(&key.as_ref()) && value.contains('@') {
+            return Err(broken_url(&format!("there is an `@` in `{key}`")));
+        }
         let group = key.starts_with("options[") && known.contains(&"options");
         if ignorable.contains(&key.as_ref()) {
             ignored.push(key.into_owned());
@@ -369,14 +370,6 @@ fn check_file(parameter: &str, value: &str) -> Result<(), SourceError> {
              path."
         ))
     })
-}
-
-pub(super) fn broken_url(error: &dyn fmt::Display) -> SourceError {
-    SourceError::Usage(format!(
-        "The database URL cannot be understood: {}. Write kind://user:password@host:port/database, \
-         with special characters in the password as %23 (#), %2F (/), %3A (:), %3F (?), %40 (@).",
-        escaped(&error.to_string())
-    ))
 }
 
 fn usage(message: &str) -> SourceError {
@@ -436,6 +429,8 @@ mod tests {
             "mysql://u:1?heim=2@h/d",
             "mysql://u@h/d?password=heim",
             "postgres://u:heim@h/d?sslmode=odd",
+            "postgres://u@h/d?sslmode=u:heim@odd",
+            "postgres:///d?host=u:heim@h",
             "postgres://u:heim@h:port/d",
         ] {
             let error = Location::parse(source).expect_err(source);

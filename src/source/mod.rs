@@ -23,7 +23,7 @@ use crate::domain::email::{Email, InvalidEmail, ParsedEmail};
 use csv::scan::Quotes;
 use csv::{CsvInput, CsvRow, CsvRows, OpenCsv};
 use database::feed::RowReceiver;
-use database::{server, sqlite};
+use database::{remote, sqlite};
 use notes::Notes;
 
 /// Invalid rows are held against a source from so many rows on.
@@ -141,7 +141,7 @@ pub fn open(settings: &SourceSettings) -> Result<OpenSource, SourceError> {
             Ok(OpenSource::new(name, understood, Rows::Database(feed), settings))
         }
         Location::Postgres(url) | Location::Mysql(url) => {
-            let (understood, feed) = server::open(url, settings)?;
+            let (understood, feed) = remote::open(url, settings)?;
             Ok(OpenSource::new(url.to_string(), understood, Rows::Database(feed), settings))
         }
     }

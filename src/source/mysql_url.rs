@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use mysql_async::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 use url::Url;
 
-use super::error::SourceError;
-use super::location::{bare_ipv6, broken_url};
+use super::error::{SourceError, broken_url};
 use crate::source::database::fault::{About, ServerError};
 
 /// No packet of the protocol is longer.
@@ -166,4 +165,9 @@ impl MysqlOptions {
         }
         Ok(roots)
     }
+}
+
+/// `[::1]` without its brackets, as it is looked up.
+pub(super) fn bare_ipv6(host: &str) -> Option<String> {
+    host.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)
 }

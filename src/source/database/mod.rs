@@ -4,6 +4,7 @@ pub(in crate::source) mod fault;
 pub(in crate::source) mod feed;
 mod mysql;
 mod postgres;
-pub(in crate::source) mod server;
+pub(in crate::source) mod remote;
+mod server;
 pub(in crate::source) mod sqlite;
 pub(in crate::source) mod table;

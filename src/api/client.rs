@@ -108,11 +108,7 @@ impl Client {
         // Err means that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = build(settings).map_err(|error| ClientError::Setup(with_cause(&error)))?;
-        let mut url = settings.url.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/customer/queryCustomer"));
-        let host = url.host_str().unwrap_or_default();
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let (url, host) = (lookup_url(&settings.url), shown_host(&settings.url));
         Ok(Self { http: RwLock::new(http), settings: settings.clone(), url, host, key })
     }
 
@@ -149,15 +145,9 @@ impl Client {
     /// One attempt to look up `email`.
     pub async fn lookup(&self, email: &str) -> Attempt {
         let began = time::instant();
-        let body = format!(r#"{{"email":{}}}"#, serde_json::Value::from(email));
         let key = self.key.read().unwrap_or_else(PoisonError::into_inner).clone();
         let http = self.http.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let request = http
-            .post(self.url.clone())
-            .header(API_KEY, key.header())
-            .header(CONTENT_TYPE, JSON)
-            .header(ACCEPT, JSON)
-            .body(body);
+        let request = request(&http, self.url.clone(), &key, email);
         let (mut status, mut retry_after) = (None, None);
         let answer = match request.send().await {
             Err(error) => Answer::Retry(self.failure(&error, &key)),
@@ -211,6 +201,44 @@ impl Client {
     }
 }
 
+fn lookup_url(base: &Url) -> Url {
+    let mut url = base.clone();
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&format!("{path}/customer/queryCustomer"));
+    url
+}
+
+/// The host, and the port if it is not the usual one.
+pub(super) fn shown_host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn request(http: &reqwest::Client, url: Url, key: &ApiKey, email: &str) -> reqwest::RequestBuilder {
+    let body = format!(r#"{{"email":{}}}"#, serde_json::Value::from(email));
+    http.post(url)
+        .header(API_KEY, key.header())
+        .header(CONTENT_TYPE, JSON)
+        .header(ACCEPT, JSON)
+        .body(body)
+}
+
+/// Sends one lookup outside a run.
+pub(super) async fn send_once(
+    settings: &ApiSettings,
+    key: &ApiKey,
+    email: &str,
+) -> reqwest::Result<Response> {
+    // Err means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    request(&build(settings)?, lookup_url(&settings.url), key, email).send().await
+}
+
+/// When the server says that it answered, by its own clock.
+pub(super) fn date(headers: &HeaderMap) -> Option<jiff::Timestamp> {
+    headers.get(DATE).and_then(|date| retry_after::date(date.as_bytes()))
+}
+
 fn build(settings: &ApiSettings) -> reqwest::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
@@ -232,8 +260,7 @@ fn build(settings: &ApiSettings) -> reqwest::Result<reqwest::Client> {
 /// How long the server asks to wait; a date is measured against the response's own.
 fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?;
-    let date = headers.get(DATE).and_then(|date| retry_after::date(date.as_bytes()));
-    retry_after::parse(value.as_bytes(), date.unwrap_or_else(time::now))
+    retry_after::parse(value.as_bytes(), date(headers).unwrap_or_else(time::now))
 }
 
 /// An error with the last of its causes.

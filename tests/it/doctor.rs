@@ -1,5 +1,9 @@
 //! `doctor` finds what would keep a run from its job, and sends one request at most.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -90,4 +94,87 @@ fn a_key_that_others_can_read_fails_and_no_key_sends_nothing() {
     let requests = api.requests();
     dir.command(["doctor"]).without_key().api(&api.url()).run().exits(1).stdout_has("no API key");
     assert_eq!(api.requests(), requests);
+}
+
+/// A server that does with each connection what `serve` does, and counts them.
+fn hostile(serve: impl Fn(TcpStream, &str) + Send + Sync + 'static) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (count, serve) = (Arc::clone(&connections), Arc::new(serve));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::Relaxed);
+            let serve = Arc::clone(&serve);
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).unwrap_or(0);
+                serve(stream, &String::from_utf8_lossy(&request[..read]));
+            });
+        }
+    });
+    (url, connections)
+}
+
+const SECRET: &str = "a-secret-key-of-many-characters";
+
+#[track_caller]
+fn fails_with(server: (String, Arc<AtomicUsize>), expected: &str) {
+    let (url, connections) = server;
+    let dir = TestDir::new();
+    let doctor = dir.command(["doctor"]).api(&url).env("TELEMETRON_API_KEY", SECRET);
+    let ended = doctor.run().exits(1).never_shows(SECRET).never_shows(&SECRET[..12]);
+    let api = ended.stdout.lines().find(|line| line.starts_with("FAILED   api"));
+    let api = api.unwrap_or_else(|| panic!("no failure in {}", ended.stdout));
+    assert!(api.contains(expected) && api.len() < 500, "no {expected:?} in {api}");
+    assert!(connections.load(Ordering::Relaxed) <= 1, "{connections:?} connections");
+}
+
+#[test]
+fn no_server_can_deceive_delay_or_flood_the_check() {
+    let answer = |head: &'static str| {
+        move |mut stream: TcpStream, _: &str| _ = stream.write_all(head.as_bytes())
+    };
+    let (elsewhere, asked) = hostile(|_, _| ());
+    let redirect = move |mut stream: TcpStream, _: &str| {
+        _ = write!(stream, "HTTP/1.1 307 X\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
+    };
+    fails_with(hostile(redirect), "HTTP 307 instead of 400");
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "a redirect was followed");
+    let echo = |mut stream: TcpStream, request: &str| {
+        let escaped = request.replace('-', "\\u002d").replace(['\r', '\n', '"'], " ");
+        let plain = request.replace(['\r', '\n', '"'], " ");
+        let body = format!("{{\"error\": \"{plain} {escaped}\"}}");
+        _ = write!(stream, "HTTP/1.1 403 X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    };
+    fails_with(hostile(echo), "the key is refused");
+    let endless = |mut stream: TcpStream, _: &str| {
+        let mut sent = stream.write_all(b"HTTP/1.1 400 X\r\n\r\n");
+        while sent.is_ok() {
+            sent = stream.write_all(&[b'\x1b'; 8192]);
+        }
+    };
+    fails_with(hostile(endless), "may not be the API");
+    fails_with(hostile(answer("HTTP/1.1 400 X\r\ncontent-length: 99\r\n\r\n{}")), "may not be");
+    fails_with(hostile(answer("SSH-2.0-OpenSSH_9.2\r\n")), "No response: ");
+    fails_with(hostile(answer("")), "No response: the connection to 127.0.0.1");
+    // Two that take their time, side by side.
+    let silent = |stream: TcpStream, _: &str| {
+        std::thread::park_timeout(Duration::from_secs(60));
+        drop(stream);
+    };
+    let trickle = |mut stream: TcpStream, _: &str| {
+        let mut sent = stream.write_all(b"HTTP/1.1 401 X\r\n\r\n");
+        while sent.is_ok() {
+            std::thread::park_timeout(Duration::from_millis(200));
+            sent = stream.write_all(b" ");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| fails_with(hostile(silent), "did not respond in time"));
+        scope.spawn(|| fails_with(hostile(trickle), "the key is refused"));
+    });
+    let (url, connections) = hostile(|_, _| ());
+    let https = url.replace("http:", "https:");
+    fails_with((https, connections), "tls handshake");
 }

@@ -1,4 +1,4 @@
-//! `--ping`: a monitor hears of each run, and can neither hold it up nor change how it ends.
+//! `--ping`: a monitor is notified of each run, and can neither delay it nor change how it ends.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -22,12 +22,12 @@ impl Monitor {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/secret-uuid", listener.local_addr().expect("an address"));
         let pings = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&pings);
+        let received = Arc::clone(&pings);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
                 let request = request(&mut stream);
-                heard.lock().expect("no panic").push(request);
+                received.lock().expect("no panic").push(request);
                 let _ = write!(
                     stream,
                     "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -66,7 +66,7 @@ fn request(stream: &mut std::net::TcpStream) -> (String, String) {
 }
 
 #[test]
-fn a_monitor_hears_of_the_start_and_of_the_end() {
+fn a_monitor_is_notified_of_the_start_and_of_the_end() {
     let monitor = Monitor::new("200 OK");
     let api = Api::with_rule(|request| match request.email? {
         "bad@x.io" => Some(Reply::error(400, "No")),
@@ -93,7 +93,7 @@ fn a_monitor_hears_of_the_start_and_of_the_end() {
 }
 
 #[test]
-fn who_finds_the_store_held_pings_nothing() {
+fn a_run_that_finds_the_store_locked_pings_nothing() {
     let monitor = Monitor::new("200 OK");
     let api = start_sandbox(Duration::from_millis(300));
     let dir = TestDir::new();
@@ -113,6 +113,9 @@ fn a_monitor_in_trouble_changes_nothing_but_a_warning() {
     let monitor = Monitor::new("404 Not Found");
     let sync = |url: &str| dir.sync(api.url()).args(["--ping", url]).run();
     sync(&monitor.url).exits(0).never_shows("secret-uuid").stderr_has("HTTP 404");
+    let elsewhere = Monitor::new("302 Found\r\nlocation: /secret-uuid/elsewhere");
+    sync(&elsewhere.url).exits(0).never_shows("secret-uuid").stderr_has("HTTP 302");
+    assert!(!elsewhere.paths().contains(&"/secret-uuid/elsewhere".to_owned()));
     sync("http://127.0.0.1:1/secret-uuid").exits(0).stderr_has("Connection refused");
     // A monitor that accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");

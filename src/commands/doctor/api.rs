@@ -10,12 +10,18 @@ use crate::display::{escaped, human_duration};
 use crate::time;
 use jiff::Timestamp;
 use reqwest::Url;
-use std::net::ToSocketAddrs as _;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 /// For a connection, and for the whole request.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a server wrote is cut after so many characters, escapes included.
+const SAID_CHARS: usize = 120;
 
 /// Certificates and freshness bear a clock that is wrong by this much.
 const CLOCK_TOLERANCE: f64 = 60.0;
@@ -77,12 +83,8 @@ fn check_name(url: &Url, has_proxy: bool) -> Check {
         return Check::skipped("name", "the proxy looks the host up");
     }
     let port = url.port_or_known_default().unwrap_or(443);
-    match (host.trim_matches(['[', ']']), port).to_socket_addrs() {
-        Ok(addresses) => {
-            let addresses: Vec<String> =
-                addresses.map(|address| address.ip().to_string()).collect();
-            Check::ok("name", format!("{host} is {}", addresses.join(", ")))
-        }
+    match resolve(host.trim_matches(['[', ']']), port) {
+        Ok(addresses) => Check::ok("name", format!("{host} is {}", addresses.join(", "))),
         Err(error) => Check::failed(
             "name",
             format!(
@@ -92,6 +94,21 @@ fn check_name(url: &Url, has_proxy: bool) -> Check {
     }
 }
 
+/// The addresses of a host. The system's own resolver may take minutes; that long nobody waits.
+fn resolve(host: &str, port: u16) -> io::Result<Vec<String>> {
+    let host = host.to_owned();
+    let (found, addresses) = mpsc::channel();
+    thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        let resolved = (host, port).to_socket_addrs();
+        let addresses = |it: std::vec::IntoIter<SocketAddr>| {
+            it.map(|address| address.ip().to_string()).collect()
+        };
+        // Nobody waits any more if it took too long.
+        let _ = found.send(resolved.map(addresses));
+    })?;
+    addresses.recv_timeout(TIMEOUT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 fn check_api(url: Url, source: KeySource, key: &ApiKey) -> Result<Vec<Check>, Error> {
     let settings = ApiSettings { url, key: source, connect_timeout: TIMEOUT, timeout: TIMEOUT };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -99,7 +116,7 @@ fn check_api(url: Url, source: KeySource, key: &ApiKey) -> Result<Vec<Check>, Er
     Ok(match probed {
         Ok(probe) => vec![judge(&probe), check_clock(probe.date, time::now())],
         Err(cause) => {
-            let cause = key.hidden_in(&escaped(&cause));
+            let cause = escaped(&cause);
             let advice = if cause.contains("certificate") {
                 "Check the clock of this machine, and SSL_CERT_FILE if a proxy or a private \
                  authority signs the certificate"
@@ -114,7 +131,7 @@ fn check_api(url: Url, source: KeySource, key: &ApiKey) -> Result<Vec<Check>, Er
 /// An empty email is answered with 400 and an `error`, or the path or the key is wrong.
 fn judge(probe: &Probe) -> Check {
     let Probe { status, error, body, .. } = probe;
-    let said = escaped(error.as_deref().unwrap_or(body));
+    let said: String = escaped(error.as_deref().unwrap_or(body)).chars().take(SAID_CHARS).collect();
     match (status, error) {
         (400, Some(_)) => Check::ok("api", "answers, and accepts the key"),
         (401 | 403, _) => Check::failed(
@@ -126,6 +143,13 @@ fn judge(probe: &Probe) -> Check {
         (404, _) => Check::failed(
             "api",
             format!("HTTP 404: nothing is at this path ({said}). Check the path in --api-url."),
+        ),
+        (400, None) => Check::failed(
+            "api",
+            format!(
+                "HTTP 400, but not in the API's form ({said}): this may not be the API. Check \
+                 --api-url."
+            ),
         ),
         (429, _) => Check::warning("api", "HTTP 429: too many requests now; try again later"),
         (500.., _) => Check::failed(

@@ -27,6 +27,10 @@ pub(super) fn check(source: Option<&str>, args: SourceArgs, store: &Path) -> (Op
         Location::Stdin => {
             return (Some(Check::skipped("source", "standard input is not read")), 0);
         }
+        // Reading takes what is in it away, or waits for a writer.
+        Location::File(path) if path.exists() && !path.is_file() && !path.is_dir() => {
+            return (Some(Check::skipped("source", "a pipe or a device is not read")), 0);
+        }
         Location::File(path) => path.metadata().map_or(0, |metadata| metadata.len()),
         _ => 0,
     };

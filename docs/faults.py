@@ -164,7 +164,8 @@ class World:
 
     def finish(self, process):
         self.mail = process.communicate(timeout=120)[0]
-        self.exit = process.returncode
+        # As a shell shows it: 128 and the number of the signal.
+        self.exit = process.returncode if process.returncode >= 0 else 128 - process.returncode
 
     def slow(self):
         """An API that needs a while for the list."""

@@ -39,7 +39,7 @@ failed=0
 run() {
   local output
   printf '# %s\n' "$1"
-  output=$(inside "$1" | sed '/^(Reading database/d; s/\r//g' || true)
+  output=$(inside "$1" | sed '/^(Reading database/d; /^debconf: delaying/d; s/\r//g' || true)
   [ -z "$output" ] || printf '%s\n' "$output"
   case $output in
     *"${2:-}"*) ;;

@@ -155,10 +155,14 @@ fn send_all(url: &PingUrl, signals: &Receiver<Signal>) -> Result<(), String> {
         client = client.no_proxy();
     }
     let client = client.build().map_err(cause)?;
+    let mut last_reason = None;
     for signal in signals {
-        if let Err(reason) = runtime.block_on(send(&client, url, &signal)) {
-            warn(url, &reason);
+        let reason = runtime.block_on(send(&client, url, &signal)).err();
+        // Once, if the ping at the end fails like the one at the start.
+        if let Some(reason) = reason.as_deref().filter(|_| reason != last_reason) {
+            warn(url, reason);
         }
+        last_reason = reason;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes what a package holds besides the program's own files: manual pages, completions, changelogs.
+# Writes what a package holds besides the program's own files: manual pages, completions,
+# changelogs, licenses.
 # usage: packaging/assets.sh PROGRAM FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,6 +26,7 @@ maintainer=$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)
 printf 'telemetron-sync (%s-1) stable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
   "$version" "$maintainer" "$(date -u -R -d "$date")" | gzip -9n >"$folder/changelog.Debian.gz"
 gzip -9n <CHANGELOG.md >"$folder/changelog.gz"
+packaging/licenses.py | gzip -9n >"$folder/third-party-licenses.gz"
 
 {
   printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n'

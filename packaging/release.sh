@@ -40,6 +40,7 @@ cp -R "$program" "$target/release/packaging/man" README.md CHANGELOG.md LICENSE-
   samples "$target/$archive"
 mkdir "$target/$archive/completions"
 cp "$target"/release/packaging/telemetron-sync.* "$target/$archive/completions"
+cp "$target/release/packaging/third-party-licenses.gz" "$target/$archive"
 tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
   --directory="$target" "$archive" | gzip -9n >"$out/$archive.tar.gz"
 

@@ -1,4 +1,4 @@
-//! The command line: what can be typed. `settings` says what it means.
+//! The command line as it can be typed; `settings` interprets it.
 
 use crate::domain::exit::Exit;
 use crate::percent;
@@ -47,7 +47,7 @@ fn after_help() -> String {
     format!("Exit codes (if several apply, the first in this table wins):\n{}", Exit::table())
 }
 
-/// The command line. That options can be set in the environment is said once, not at each of them.
+/// The command line. The help mentions the environment once, not at each option.
 pub fn command() -> clap::Command {
     let behavior = SandboxBehavior::augment_args(clap::Command::new(""));
     let of_sandbox =
@@ -90,7 +90,7 @@ fn paths(list: &Path) -> Vec<PathBuf> {
     paths.map(PathBuf::from).collect()
 }
 
-/// The format of lines on standard error, as far as a command line says it that may be invalid.
+/// The format of lines on standard error, also of an invalid command line.
 pub fn log_format() -> LogFormat {
     let args: Vec<String> = std::env::args().collect();
     let by_option = args.windows(2).any(|pair| pair == ["--log-format", "json"])

@@ -6,7 +6,7 @@ use crate::display::{escaped, quoted};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The one variable of ours that is no option: a key never comes from an argument.
+/// The only variable that stands for no option: a key never comes from an argument.
 const API_KEY: &str = "TELEMETRON_API_KEY";
 
 /// The variables that name a proxy for HTTPS.

@@ -78,7 +78,7 @@ impl Error {
         Self::Bug(cause.to_string())
     }
 
-    /// The exit code that tells of it.
+    /// The exit code for it.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,

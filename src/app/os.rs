@@ -1,4 +1,4 @@
-//! What the standard library does not tell of this process.
+//! What the standard library does not know of this process.
 //!
 //! The one place with `unsafe`: two calls of the C library, each with plain values of its own.
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 /// The end of a run waits this long for its pings.
-const PATIENCE: Duration = Duration::from_secs(10);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One attempt takes this long at most, so that there is time for a second one.
 const ATTEMPT: Duration = Duration::from_secs(4);
@@ -133,7 +133,7 @@ impl Pinger {
             let _ = self.signals.send(signal);
         }
         drop(self.signals);
-        if self.done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if self.done.recv_timeout(END_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::warn!(
                 event = "ping_failed",
                 "The monitor did not answer the ping within 10 s."
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_is_a_success_a_failure_or_nobodys_business() {
+    fn each_exit_has_its_signal() {
         let report = (0..20).map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
         let head = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11".to_owned();
         for exit in Exit::ALL {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Requests in flight: at 50 ms each some 600 a second, which a hosted API bears.
+/// Requests in flight: at 50 ms each some 600 a second, which a hosted API can take.
 const CONCURRENCY: u32 = 32;
 
 /// Attempts for one email: with full jitter about 4 s of waiting, 7.5 s at most.

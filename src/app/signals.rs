@@ -27,7 +27,7 @@ pub fn listen(stop: StopSwitch, print_status: impl Fn() + Send + 'static) -> io:
             let reason = tokio::select! {
                 _ = interrupt.recv() => StopReason::Interrupted,
                 _ = terminate.recv() => StopReason::Terminated,
-                () = heard(hangup.as_mut()) => StopReason::HungUp,
+                () = received(hangup.as_mut()) => StopReason::HungUp,
                 _ = status.recv() => {
                     print_status();
                     continue;
@@ -51,7 +51,7 @@ pub fn listen(stop: StopSwitch, print_status: impl Fn() + Send + 'static) -> io:
     Ok(())
 }
 
-async fn heard(signal: Option<&mut Signal>) {
+async fn received(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;

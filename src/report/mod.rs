@@ -192,7 +192,7 @@ fn other_email_line(run: &RunReport) -> Option<String> {
         .then(|| format!("{emails} resolved to a customer with another email address."))
 }
 
-/// What a person may want to do next.
+/// What a person can do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hint {
     text: String,

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 pub enum Readers {
     /// Its owner alone: it holds personal data.
     Owner,
-    /// Whom the umask lets.
+    /// As the umask allows.
     Others,
 }
 
@@ -91,7 +91,7 @@ fn temporary_beside(path: &Path, readers: Readers) -> io::Result<NamedTempFile> 
     made.map_err(without_path)
 }
 
-/// The error without the name of the temporary file, which tells nobody anything.
+/// The error without the name of the temporary file, which means nothing to a reader.
 fn without_path(error: io::Error) -> io::Error {
     let text = error.to_string();
     match text.split_once(" at path ") {

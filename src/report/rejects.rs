@@ -1,4 +1,4 @@
-//! The rejects of a run as CSV, itself a source once a person has mended it.
+//! The rejects of a run as CSV, itself a source once a person has fixed it.
 
 use rusqlite::Connection;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ pub enum RejectsError {
     /// The file cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The same, as the CSV writer tells it.
+    /// The same, from the CSV writer.
     #[error(transparent)]
     Csv(#[from] csv::Error),
 }

@@ -174,10 +174,11 @@ impl History {
             .current_dir(dir.folder())
             .output();
         let output = output.expect("promtool runs");
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let printed =
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         let got: Vec<&str> =
-            said.lines().filter(|line| line.trim_start().starts_with("got:")).collect();
-        assert_eq!(got.len(), 2, "{said}");
+            printed.lines().filter(|line| line.trim_start().starts_with("got:")).collect();
+        assert_eq!(got.len(), 2, "{printed}");
         let names = |line: &str| {
             let names = line.split("alertname=\"").skip(1);
             names

@@ -103,7 +103,7 @@ fn answer(mut stream: &TcpStream, report: &str, asked: &Mutex<Vec<String>>) {
     let page = if path == "/report.html" { report } else { OBSERVER };
     asked.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\nconnection: close\r\n";
-    // A browser that hangs up has what it wants.
+    // A browser that hangs up needs no more.
     let _ = write!(stream, "{head}content-length: {}\r\n\r\n{page}", page.len());
 }
 

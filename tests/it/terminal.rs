@@ -1,4 +1,4 @@
-//! Standard error: whatever becomes of it, a run does its job; and what it says there, in each form.
+//! Standard error: a run does its job whatever becomes of it, and prints the right lines in each form.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -21,9 +21,9 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a server wrote is cut after so many characters, escapes included.
-const SAID_CHARS: usize = 120;
+const EXCERPT_CHARS: usize = 120;
 
-/// Certificates and freshness bear a clock that is wrong by this much.
+/// Certificates and freshness tolerate a clock that is wrong by this much.
 const CLOCK_TOLERANCE: f64 = 60.0;
 
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -94,7 +94,7 @@ fn check_name(url: &Url, has_proxy: bool) -> Check {
     }
 }
 
-/// The addresses of a host. The system's own resolver may take minutes; that long nobody waits.
+/// The addresses of a host. The system's own resolver may take minutes; this waits for seconds.
 fn resolve(host: &str, port: u16) -> io::Result<Vec<String>> {
     let host = host.to_owned();
     let (found, addresses) = mpsc::channel();
@@ -131,35 +131,36 @@ fn check_api(url: Url, source: KeySource, key: &ApiKey) -> Result<Vec<Check>, Er
 /// An empty email is answered with 400 and an `error`, or the path or the key is wrong.
 fn judge(probe: &Probe) -> Check {
     let Probe { status, error, body, .. } = probe;
-    let said: String = escaped(error.as_deref().unwrap_or(body)).chars().take(SAID_CHARS).collect();
+    let excerpt: String =
+        escaped(error.as_deref().unwrap_or(body)).chars().take(EXCERPT_CHARS).collect();
     match (status, error) {
         (400, Some(_)) => Check::ok("api", "answers, and accepts the key"),
         (401 | 403, _) => Check::failed(
             "api",
             format!(
-                "HTTP {status}: the key is refused ({said}). Put the right key into the key file."
+                "HTTP {status}: the key is refused ({excerpt}). Put the right key into the key file."
             ),
         ),
         (404, _) => Check::failed(
             "api",
-            format!("HTTP 404: nothing is at this path ({said}). Check the path in --api-url."),
+            format!("HTTP 404: nothing is at this path ({excerpt}). Check the path in --api-url."),
         ),
         (400, None) => Check::failed(
             "api",
             format!(
-                "HTTP 400, but not in the API's form ({said}): this may not be the API. Check \
+                "HTTP 400, but not in the API's form ({excerpt}): this may not be the API. Check \
                  --api-url."
             ),
         ),
         (429, _) => Check::warning("api", "HTTP 429: too many requests now; try again later"),
         (500.., _) => Check::failed(
             "api",
-            format!("HTTP {status}: the API has a problem ({said}). Try again later."),
+            format!("HTTP {status}: the API has a problem ({excerpt}). Try again later."),
         ),
         _ => Check::failed(
             "api",
             format!(
-                "HTTP {status} instead of 400 for an empty email ({said}): this may not be the \
+                "HTTP {status} instead of 400 for an empty email ({excerpt}): this may not be the \
                  API. Check --api-url."
             ),
         ),

@@ -14,7 +14,7 @@ const ROWS: usize = 1_000;
 /// A plan takes less than this many times the size of its source.
 const PLAN_PER_BYTE: u64 = 4;
 
-/// The check, and the size of the plan as far as it can be told.
+/// The check, and the size of the plan as far as it is known.
 pub(super) fn check(source: Option<&str>, args: SourceArgs, store: &Path) -> (Option<Check>, u64) {
     let Some(source) = source else {
         return (Some(Check::skipped("source", "none was given")), 0);

@@ -1,5 +1,6 @@
 //! `sync`: the main job. Prepare, look up, report.
 
+mod dry_run;
 mod lookups;
 mod outputs;
 mod planning;

@@ -6,16 +6,13 @@ use crate::app::logging::{self, Line};
 use crate::app::run_options::{ReportFile, RunOptions};
 use crate::app::settings::{Job, Resume, SyncSettings, TerminalSettings, Verbosity};
 use crate::commands::print;
-use crate::commands::sync::planning::Planned;
-use crate::display::{counted, escaped, grouped, human_duration, quoted};
 use crate::domain::exit::Exit;
 use crate::domain::report_data::ReportData;
 use crate::domain::run::RunReport;
 use crate::report::output::{Readers, prove_writable, replace};
 use crate::report::{Format, prom, rejects, text};
-use crate::source::InputRow;
 use crate::store::live::Live;
-use crate::store::{Store, open_to_read, report_data, runs};
+use crate::store::{Store, open_to_read, report_data};
 use crate::time;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -111,7 +108,7 @@ impl Outputs {
         written
     }
 
-    /// What the store knows besides the run; a store that cannot be read is no reason for no report.
+    /// What the store knows besides the run. If it cannot be read, the report does without.
     fn data(&self, run: &RunReport) -> ReportData {
         let load = || {
             let store = open_to_read(&self.store)?;
@@ -145,7 +142,7 @@ impl Outputs {
         let reports = self.write_reports(run);
         let rejects = self.write_rejects(&store.connection, run.run_id);
         print_end(run, settings.terminal);
-        // What follows is no failure of the run that its report should show.
+        // If something fails from here on, the report stays as it is.
         self.reports.clear();
         reports.and(rejects)?;
         Ok(exit_of(run))
@@ -184,8 +181,7 @@ pub(super) struct EndedRun {
     pub(super) run: RunReport,
 }
 
-/// What an earlier report says where the store cannot be read: that a run failed is no reason to
-/// forget the last success.
+/// The last success by an earlier report, for a run that cannot read the store.
 fn last_success_in(path: &Path, source: &str) -> Option<String> {
     // Reading from a pipe would wait for a writer.
     let earlier = path.is_file().then(|| fs::read_to_string(path).ok())??;
@@ -239,83 +235,6 @@ fn end_fields(run: &RunReport) -> Vec<(&'static str, Value)> {
 fn exit_of(run: &RunReport) -> Exit {
     let known = |code: u8| Exit::ALL.into_iter().find(|exit| exit.code() == code);
     run.exit_code.and_then(known).unwrap_or(Exit::Failed)
-}
-
-/// What a run would do.
-pub(super) struct DryRunReport {
-    planned: Planned,
-    /// At most so many are looked up.
-    requests: u64,
-    estimate: Option<Estimate>,
-}
-
-/// How long a run would take.
-struct Estimate {
-    /// `--rate`, or the last run's rate.
-    by: &'static str,
-    per_second: f64,
-}
-
-impl DryRunReport {
-    pub(super) fn new(
-        store: &Connection,
-        planned: Planned,
-        settings: &SyncSettings,
-    ) -> Result<Self, Error> {
-        let emails = planned.run.counts.planned;
-        let requests = settings.limit.map_or(emails, |limit| limit.min(emails));
-        let last = runs::last_speed(store)?;
-        let estimate = match (settings.options.rate(), last) {
-            (Some(per_second), _) => Some(Estimate { by: "at --rate", per_second }),
-            (None, Some(per_second)) => Some(Estimate { by: "at the last run's rate", per_second }),
-            (None, None) => None,
-        };
-        Ok(Self { planned, requests, estimate })
-    }
-
-    /// Prints it on standard output.
-    pub(super) fn print(&self, terminal: TerminalSettings) -> Result<Exit, Error> {
-        for warning in &self.planned.run.warnings {
-            tracing::warn!(event = "warning", "{}", escaped(warning));
-        }
-        if terminal.verbosity > Verbosity::Quiet {
-            let mut text = self.text();
-            if terminal.verbosity >= Verbosity::Emails {
-                text.push_str(&rows_as_read(&self.planned.first_rows));
-            }
-            print(&text)?;
-        }
-        Ok(Exit::Complete)
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "{}\nDry run: at least {}; none sent.\n",
-            escaped(&self.planned.line),
-            counted(self.requests, "request")
-        );
-        if let Some(Estimate { by, per_second }) = self.estimate
-            && per_second > 0.0
-        {
-            let time = human_duration(self.requests as f64 / per_second);
-            text.push_str(&format!("Estimated time {by}: {time}.\n"));
-        }
-        if let Some(notes) = &self.planned.notes {
-            text.push_str(&format!("Reading: {}.\n", escaped(notes)));
-        }
-        text
-    }
-}
-
-/// The first rows with what became of them, so that a person sees how the source is read.
-fn rows_as_read(rows: &[InputRow]) -> String {
-    let line = |InputRow { row, text, email }: &InputRow| match email {
-        Ok(email) => {
-            format!("Row {}: {} → {}\n", grouped(*row), quoted(text), quoted(email.as_str()))
-        }
-        Err(reason) => format!("Row {}: {} → skipped: {reason}\n", grouped(*row), quoted(text)),
-    };
-    rows.iter().map(line).collect()
 }
 
 /// Why a resume has nothing to do.

@@ -56,7 +56,7 @@ pub(super) struct Planned {
     pub(super) first_rows: Vec<InputRow>,
 }
 
-/// Plans on a thread of its own, so that signals and the deadline are heard meanwhile.
+/// Plans on a thread of its own, so that signals and the deadline take effect meanwhile.
 ///
 /// # Errors
 /// The source or the store cannot be used, or the run was stopped; nothing is changed then, and a
@@ -67,9 +67,9 @@ pub(super) async fn plan_aside(
     stop: &StopSwitch,
 ) -> Result<(Store, Planned), Error> {
     let (done, planned) = oneshot::channel();
-    let heard = stop.clone();
+    let planner_stop = stop.clone();
     std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
-        let planned = match planner.plan(&mut store, &heard) {
+        let planned = match planner.plan(&mut store, &planner_stop) {
             Ok(planned) => Ok((store, planned)),
             Err(error) => {
                 store.discard();

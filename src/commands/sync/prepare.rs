@@ -8,7 +8,8 @@ use crate::app::run_options::{Api, RunOptions};
 use crate::app::settings::{Job, NewPlan, Resume, SyncSettings, store_option};
 use crate::app::{logging, os};
 use crate::commands::sync::Session;
-use crate::commands::sync::outputs::{DryRunReport, NothingToResume, Outputs};
+use crate::commands::sync::dry_run::DryRunReport;
+use crate::commands::sync::outputs::{NothingToResume, Outputs};
 use crate::commands::sync::planning::{Planned, Planner, plan_aside};
 use crate::display::{counted, escaped, grouped, shown};
 use crate::domain::counts::HttpTally;
@@ -174,7 +175,7 @@ fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
     Ok(store)
 }
 
-/// What the job comes to with this store. Nothing is changed yet.
+/// What there is to do with this store. Nothing is changed yet.
 fn work(store: &Connection, settings: &SyncSettings, outputs: &mut Outputs) -> Result<Work, Error> {
     let mut set_up = |resumed: Option<&RunReport>| {
         let mut options = settings.options.clone();
@@ -269,7 +270,7 @@ impl Setup {
     }
 }
 
-/// Lowers the concurrency to what the process may open, and says so: the API is not to blame.
+/// Lowers the concurrency to what the process may open, with a warning: the API is not to blame.
 fn fit_to_file_limit(lookup: &mut LookupSettings, files_per_lookup: u64) -> Option<String> {
     let files = os::open_file_limit()?.saturating_sub(os::open_files() + OTHER_FILES);
     let affordable = usize::try_from(files / files_per_lookup).unwrap_or(usize::MAX).max(1);

@@ -23,7 +23,7 @@ fn rows(input: Box<dyn Read + Send>) -> Vec<String> {
         Ok(source) => source,
         Err(error) => return vec![error.to_string()],
     };
-    let (mut rows, mut last) = (vec![source.understood().to_owned()], 0);
+    let (mut rows, mut last) = (vec![source.description().to_owned()], 0);
     for row in &mut source {
         rows.push(match row {
             Err(error) => error.to_string(),

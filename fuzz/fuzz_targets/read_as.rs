@@ -51,7 +51,7 @@ fn rows(input: Box<dyn Read + Send>, settings: &SourceSettings) -> Vec<String> {
         Ok(source) => source,
         Err(error) => return vec![error.to_string()],
     };
-    let mut rows = vec![source.understood().to_owned()];
+    let mut rows = vec![source.description().to_owned()];
     for row in &mut source {
         rows.push(row.map_or_else(|error| error.to_string(), |row| format!("{row:?}")));
     }

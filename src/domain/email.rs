@@ -21,7 +21,7 @@ const FORBIDDEN: &[char] = &['(', ')', '<', '>', '[', ']', '{', '}', ':', ';', '
 /// An email as it is compared, stored and looked up: unwrapped and ASCII-lowercased.
 ///
 /// The API ignores letter case. Letters outside ASCII, plus tags and dots stay as they are,
-/// because they can tell one customer from another.
+/// because they can distinguish two customers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Email(String);
 
@@ -153,7 +153,7 @@ fn addresses_in(text: &str) -> Vec<String> {
 }
 
 /// Whether this is an address of the usual form, with nothing around it: what nearly every row
-/// holds, told in one pass. Of any other text [`unwrap`] and [`check`] tell.
+/// holds, checked in one pass. Any other text is left to [`unwrap`] and [`check`].
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(at) = memchr::memchr(b'@', bytes).filter(|&at| at > 0) else { return false };
@@ -452,7 +452,7 @@ mod tests {
         }
 
         #[test]
-        fn the_usual_form_is_told_as_any_other(text in prop_oneof![
+        fn the_usual_form_is_checked_like_any_other(text in prop_oneof![
             wrapped(), "[a-z'.@-]{0,12}", "[a-z'.+]{1,9}@[a-z.-]{1,9}",
         ]) {
             if is_plain(&text) {

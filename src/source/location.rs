@@ -1,4 +1,4 @@
-//! Where a source is: what the user writes, understood, and named without secrets.
+//! Where a source is: what the user writes, parsed, and named without secrets.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -245,7 +245,7 @@ fn postgres_options(url: &Url) -> Result<PgConnectOptions, SourceError> {
     }
     let names_root = url.query_pairs().any(|(key, _)| ROOT_PARAMETERS.contains(&key.as_ref()));
     if names_root && matches!(options.get_ssl_mode(), PgSslMode::Require) {
-        // As libpq does: who names a root wants it checked.
+        // As libpq does: if a root is named, check it.
         options = options.ssl_mode(PgSslMode::VerifyCa);
     }
     Ok(options)
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_kind_is_told_what_is_known() {
+    fn an_unknown_kind_is_answered_with_the_known_ones() {
         let error = Location::parse("mssql://u:geheim@h/d").unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Usage);
         let message = error.to_string();

@@ -1,7 +1,7 @@
 //! Rows out of a file or a database, streamed: nothing here holds the whole input.
 //!
-//! What the user writes becomes a [`Location`] and [`SourceSettings`]; [`open()`] finds out the rest
-//! and gives rows. Bytes of CSV are unpacked and decoded (`decode`), understood by their beginning
+//! What the user writes becomes a [`Location`] and [`SourceSettings`]; [`open()`] detects the rest
+//! and returns rows. Bytes of CSV are unpacked and decoded (`decode`), sniffed by their beginning
 //! (`sniff`, `column`) and split (`records`). A database is read by a thread of its own (`feed`),
 //! which `sqlite` or `sql` runs. Each row's text is normalized by [`Email::parse_wrapped`].
 
@@ -26,10 +26,10 @@ use database::feed::RowReceiver;
 use database::{remote, sqlite};
 use notes::Notes;
 
-/// Invalid rows are held against a source from so many rows on.
+/// `--max-invalid` applies from this many rows on.
 const JUDGED_ROWS: u64 = 20;
 
-/// So many rows are kept to be shown.
+/// This many rows are kept to be shown.
 const FIRST_ROWS: usize = 5;
 
 /// One row of the input.
@@ -67,14 +67,14 @@ pub fn encoding(name: &str) -> Result<Encoding, SourceError> {
     })
 }
 
-/// A source that is open, understood, and ready to give its rows: an iterator that ends after its
+/// A source that is open and ready to give its rows: an iterator that ends after its
 /// first error. Rows that are not what [`SourceSettings`] demand end with an error, too. Dropping
 /// it closes the file, or ends the query.
 #[derive(Debug)]
 pub struct OpenSource {
     name: String,
     settings: SourceSettings,
-    understood: String,
+    description: String,
     rows: Rows,
     notes: Notes,
     first_rows: Vec<InputRow>,
@@ -136,31 +136,31 @@ pub fn open(settings: &SourceSettings) -> Result<OpenSource, SourceError> {
             open_csv(CsvInput { name, path: Some(path), bytes }, settings)
         }
         Location::Sqlite(path) => {
-            let (understood, feed) = sqlite::open(path, settings)?;
+            let (description, feed) = sqlite::open(path, settings)?;
             let name = quoted(&path.to_string_lossy());
-            Ok(OpenSource::new(name, understood, Rows::Database(feed), settings))
+            Ok(OpenSource::new(name, description, Rows::Database(feed), settings))
         }
         Location::Postgres(url) | Location::Mysql(url) => {
-            let (understood, feed) = remote::open(url, settings)?;
-            Ok(OpenSource::new(url.to_string(), understood, Rows::Database(feed), settings))
+            let (description, feed) = remote::open(url, settings)?;
+            Ok(OpenSource::new(url.to_string(), description, Rows::Database(feed), settings))
         }
     }
 }
 
 fn open_csv(input: CsvInput<'_>, settings: &SourceSettings) -> Result<OpenSource, SourceError> {
     let name = input.name.clone();
-    let OpenCsv { understood, remarks, rows } = csv::open(input, settings)?;
-    let mut source = OpenSource::new(name, understood, Rows::Csv(Box::new(rows)), settings);
+    let OpenCsv { description, remarks, rows } = csv::open(input, settings)?;
+    let mut source = OpenSource::new(name, description, Rows::Csv(Box::new(rows)), settings);
     source.notes.remarks = remarks;
     Ok(source)
 }
 
 impl OpenSource {
-    fn new(name: String, understood: String, rows: Rows, settings: &SourceSettings) -> Self {
+    fn new(name: String, description: String, rows: Rows, settings: &SourceSettings) -> Self {
         Self {
             name,
             settings: settings.clone(),
-            understood,
+            description,
             rows,
             notes: Notes::default(),
             first_rows: Vec::new(),
@@ -169,8 +169,8 @@ impl OpenSource {
     }
 
     /// How the source is read, in words: `semicolon, Windows-1252, column 3 `E-Mail``.
-    pub fn understood(&self) -> &str {
-        &self.understood
+    pub fn description(&self) -> &str {
+        &self.description
     }
 
     /// What the user should know beside it: parameters of the URL that make no difference.
@@ -339,7 +339,7 @@ mod tests {
         let long = "x".repeat(9 << 20);
         std::fs::write(&path, format!("id,email\n1,a@x.io\n2,{long}\n")).unwrap();
         let mut open = open(&settings(&path)).unwrap();
-        assert_eq!(open.understood(), "comma, UTF-8, column 2 `email`");
+        assert_eq!(open.description(), "comma, UTF-8, column 2 `email`");
         assert_eq!(open.next().unwrap().unwrap(), InputRow::new(2, "a@x.io".to_owned()));
         assert!(matches!(open.next(), Some(Err(SourceError::RowTooLong { line: 3, .. }))));
         assert!(open.next().is_none());

@@ -87,7 +87,7 @@ impl MysqlOptions {
             }
         }
         if root.is_some() && matches!(tls, TlsMode::Preferred | TlsMode::Required) {
-            // Who names a root wants it checked.
+            // If a root is named, check it.
             tls = TlsMode::VerifyCa;
         }
         let identity = match (certificate, key) {
@@ -150,11 +150,11 @@ impl MysqlOptions {
     /// The named root, and those of the system, as the driver for PostgreSQL has it.
     fn roots(&self) -> Result<Vec<Vec<u8>>, ServerError> {
         let system = rustls_native_certs::load_native_certs().certs;
-        // The driver would refuse them all for one that it does not understand.
-        let mut understood = rustls::RootCertStore::empty();
+        // One root that the driver cannot parse would make it refuse all of them.
+        let mut parsed = rustls::RootCertStore::empty();
         let mut roots: Vec<_> = system
             .into_iter()
-            .filter(|it| understood.add(it.clone()).is_ok())
+            .filter(|it| parsed.add(it.clone()).is_ok())
             .map(|it| it.to_vec())
             .collect();
         if let Some(path) = &self.root {

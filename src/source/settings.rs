@@ -1,4 +1,4 @@
-//! What the user has said of a source, and whether it fits together.
+//! What the user specified about a source, and whether it is consistent.
 
 use std::path::{Path, PathBuf};
 

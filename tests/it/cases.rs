@@ -30,7 +30,7 @@ struct Case {
     never_shown: Vec<String>,
 }
 
-/// The longest line that an input may lead to.
+/// The longest line that the program may print for an input.
 const LONGEST_LINE: usize = 2000;
 
 fn check(name: &str, input: &Path, case: &Case) {
@@ -61,7 +61,7 @@ fn check(name: &str, input: &Path, case: &Case) {
     }
 }
 
-/// What is remarkable about the input stands in the report as well.
+/// What is remarkable about the input is in the report as well.
 fn notes_are_in_the_report(dir: &TestDir, stderr: &str, shown: &str) {
     let report: serde_json::Value =
         serde_json::from_str(&dir.read("report.json")).expect("a report");

@@ -76,7 +76,7 @@ fn postgres_tables_and_queries_are_read() {
     assert_eq!(texts(&query(&url, "SELECT 1 WHERE false")), [""; 0]);
     assert_eq!(texts(&query(&url, "VALUES (ARRAY[1, 2])")), ["{1,2}"]);
     let open = source::open(&table(&url, "people", None)).expect("the source opens");
-    assert_eq!(open.understood(), "PostgreSQL, table `people`, column `E-Mail`");
+    assert_eq!(open.description(), "PostgreSQL, table `people`, column `E-Mail`");
     let rows: Vec<u64> = open.map(|row| row.expect("a row").row).collect();
     assert_eq!(rows, [1, 2, 3]);
     assert_eq!(
@@ -285,7 +285,7 @@ fn mariadb_tables_and_queries_are_read() {
     assert_eq!(texts(&rows), ["3", "2", "1"]);
     assert_eq!(texts(&query(&url, "SELECT 1 FROM people WHERE false")), [""; 0]);
     let open = source::open(&table(&url, "people", None)).expect("the source opens");
-    assert_eq!(open.understood(), "MySQL/MariaDB, table `people`, column `E-Mail`");
+    assert_eq!(open.description(), "MySQL/MariaDB, table `people`, column `E-Mail`");
     assert_eq!(
         table(&url, "people", None).name(),
         format!("mysql://reader@127.0.0.1:{}/crm table people", server.port)

@@ -100,7 +100,7 @@ fn bytes_near(good: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> 
     ]
 }
 
-/// Tries `holds` with so many inputs, the same for the same seed.
+/// Runs `holds` on this many inputs, the same for the same seed.
 fn fuzz(
     name: &str,
     usual: u64,

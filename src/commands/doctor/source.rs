@@ -42,7 +42,7 @@ fn read(settings: &SourceSettings) -> Check {
         Ok(rows) => rows,
         Err(error) => return Check::failed("source", error.to_string()),
     };
-    let read_as = escaped(rows.understood()).into_owned();
+    let read_as = escaped(rows.description()).into_owned();
     let (mut count, mut emails) = (0_u64, 0_u64);
     for row in rows.take(ROWS) {
         match row {

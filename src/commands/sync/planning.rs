@@ -102,7 +102,7 @@ impl Planner {
         let planned = match &plan.emails {
             Emails::Source(settings) => {
                 let mut rows = source::open(settings)?;
-                let read_as = rows.understood().to_owned();
+                let read_as = rows.description().to_owned();
                 let mut planned = begun.plan(&read_as, &mut rows)?;
                 planned.run.warnings.extend(rows.warnings());
                 Planned { notes: rows.notes(), first_rows: rows.first_rows().to_vec(), ..planned }

@@ -232,7 +232,7 @@ pub(in crate::source) fn by_content(
 ///
 /// # Errors
 /// [`ColumnError::Unknown`] or [`ColumnError::NoSuchNumber`].
-pub(in crate::source) fn by_wish(names: &[String], wanted: &str) -> Result<Choice, ColumnError> {
+pub(in crate::source) fn by_request(names: &[String], wanted: &str) -> Result<Choice, ColumnError> {
     let all = |is: &dyn Fn(&String) -> bool| -> Vec<usize> {
         names.iter().enumerate().filter(|(_, name)| is(name)).map(|(index, _)| index).collect()
     };
@@ -365,11 +365,14 @@ mod tests {
     #[test]
     fn a_wish_is_taken_exactly_then_as_number_then_loosely() {
         let list = names(&["2", "Contact Mail", "contact mail", "x"]);
-        assert_eq!(by_wish(&list, "contact mail").unwrap().index, 2);
-        assert_eq!(by_wish(&list, "2").unwrap().index, 0);
-        assert_eq!(by_wish(&list, "4").unwrap().index, 3);
-        assert_eq!(by_wish(&list, "CONTACT_MAIL").unwrap(), Choice { index: 1, others: vec![2] });
-        assert_eq!(by_wish(&list, "5"), Err(ColumnError::NoSuchNumber { wanted: 5, width: 4 }));
-        assert!(matches!(by_wish(&list, "y"), Err(ColumnError::Unknown { .. })));
+        assert_eq!(by_request(&list, "contact mail").unwrap().index, 2);
+        assert_eq!(by_request(&list, "2").unwrap().index, 0);
+        assert_eq!(by_request(&list, "4").unwrap().index, 3);
+        assert_eq!(
+            by_request(&list, "CONTACT_MAIL").unwrap(),
+            Choice { index: 1, others: vec![2] }
+        );
+        assert_eq!(by_request(&list, "5"), Err(ColumnError::NoSuchNumber { wanted: 5, width: 4 }));
+        assert!(matches!(by_request(&list, "y"), Err(ColumnError::Unknown { .. })));
     }
 }

@@ -105,7 +105,7 @@ impl Read for Gunzip {
 /// Text that can be split, from bytes in whatever encoding.
 pub(in crate::source) struct Text {
     input: Bytes,
-    /// Read and not yet handed over.
+    /// Read from `input`, not yet returned.
     raw: Vec<u8>,
     ended: bool,
     decoder: Option<Box<Decoder>>,
@@ -144,7 +144,7 @@ impl Text {
         Ok(Self { input, raw, ended: false, decoder, odd: false, cells, encoding, doubt })
     }
 
-    /// The encoding, as far as the beginning tells.
+    /// The encoding, judged by the beginning.
     pub(in crate::source) fn encoding(&self) -> &str {
         &self.encoding
     }
@@ -163,7 +163,7 @@ impl Text {
         &self.raw
     }
 
-    /// Appends about so many bytes to `out`, at least one; false at the end.
+    /// Appends about `bytes` bytes to `out`, at least one; false at the end.
     pub(in crate::source) fn read(&mut self, out: &mut Vec<u8>, bytes: usize) -> io::Result<bool> {
         let before = out.len();
         while out.len() == before {
@@ -208,7 +208,7 @@ impl Text {
     }
 }
 
-/// Appends up to so many bytes; fewer only at the end.
+/// Appends up to `bytes` bytes; fewer only at the end.
 fn read_some(input: &mut Bytes, out: &mut Vec<u8>, bytes: usize) -> io::Result<usize> {
     input.take(u64::try_from(bytes).unwrap_or(u64::MAX)).read_to_end(out)
 }

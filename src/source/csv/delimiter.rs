@@ -9,14 +9,14 @@ use memchr::memmem;
 use crate::source::csv::column;
 use crate::source::csv::dialect::Quoting;
 use crate::source::csv::records::{Splitter, Step};
-use crate::source::csv::sample::{Head, Row, Wishes, dialect, sample};
+use crate::source::csv::sample::{Head, Requested, Row, dialect, sample};
 use crate::source::csv::scan::Keep;
 use crate::source::error::short_name;
 
 /// What separates cells, in the order in which a tie is decided.
 const DELIMITERS: [char; 9] = [',', ';', '\t', '|', '^', '~', '§', ':', '\u{1f}'];
 
-/// A known name of a column counts among so many rows at the beginning.
+/// A known name of a column counts only in the first rows.
 pub(in crate::source::csv) const HEADER_ROWS: usize = 50;
 
 /// Whether the head holds a whole record, whatever the delimiter may be.
@@ -64,18 +64,23 @@ pub(in crate::source::csv) fn announced_delimiter(head: Head<'_>) -> Option<char
     named.next().filter(|_| named.next().is_none())
 }
 
-/// The delimiter under which most rows hold an address in a cell of its own; when that does not
-/// tell, the one under which most rows are of one width.
-pub(in crate::source::csv) fn sniff_delimiter(head: Head<'_>, wishes: Wishes<'_>) -> Option<char> {
+/// The delimiter under which most rows hold an address in a cell of its own; if that does not
+/// decide, the one under which most rows are of one width.
+pub(in crate::source::csv) fn sniff_delimiter(
+    head: Head<'_>,
+    requested: Requested<'_>,
+) -> Option<char> {
     let rows_of = |delimiter| {
-        sample(head, dialect(head, delimiter, wishes.quoting)?).ok().filter(|rows| !rows.is_empty())
+        sample(head, dialect(head, delimiter, requested.quoting)?)
+            .ok()
+            .filter(|rows| !rows.is_empty())
     };
-    let whole_lines = rows_of(None).map(|rows| fit(&rows, wishes))?;
+    let whole_lines = rows_of(None).map(|rows| fit(&rows, requested))?;
     let signs = |fit: Fit| (fit.known_name, fit.addresses);
     let mut best: Option<(Fit, char)> = None;
     for delimiter in DELIMITERS.into_iter().filter(|&delimiter| occurs(head, delimiter)) {
         let Some(rows) = rows_of(Some(delimiter)) else { continue };
-        let fit = fit(&rows, wishes);
+        let fit = fit(&rows, requested);
         if rows.iter().any(|row| row.cells.len() > 1) && best.is_none_or(|(leader, _)| fit > leader)
         {
             best = Some((fit, delimiter));
@@ -103,16 +108,19 @@ pub(in crate::source::csv) fn sniff_delimiter(head: Head<'_>, wishes: Wishes<'_>
 struct Fit {
     known_name: bool,
     addresses: usize,
+    /// With nothing around them, as another delimiter would leave it.
+    bare_addresses: usize,
     of_usual_width: usize,
     usual_width: usize,
     rows: usize,
 }
 
-fn fit(rows: &[Row], wishes: Wishes<'_>) -> Fit {
+fn fit(rows: &[Row], requested: Requested<'_>) -> Fit {
     let (usual_width, of_usual_width) = usual_width(rows);
     Fit {
-        known_name: rows.iter().take(HEADER_ROWS).any(|row| names_column(row, wishes)),
+        known_name: rows.iter().take(HEADER_ROWS).any(|row| names_column(row, requested)),
         addresses: rows.iter().filter(|row| row.holds_address()).count(),
+        bare_addresses: rows.iter().filter(|row| row.holds_bare_address()).count(),
         of_usual_width: if usual_width > 1 { of_usual_width } else { 0 },
         usual_width,
         rows: rows.len(),
@@ -120,9 +128,9 @@ fn fit(rows: &[Row], wishes: Wishes<'_>) -> Fit {
 }
 
 /// Whether a row holds the name that the user gave, or else a usual one.
-fn names_column(row: &Row, wishes: Wishes<'_>) -> bool {
-    match wishes.column.filter(|wanted| column::as_number(wanted).is_none()) {
-        Some(wanted) => column::by_wish(&row.cells, wanted).is_ok(),
+fn names_column(row: &Row, requested: Requested<'_>) -> bool {
+    match requested.column.filter(|wanted| column::as_number(wanted).is_none()) {
+        Some(wanted) => column::by_request(&row.cells, wanted).is_ok(),
         None => row.cells.iter().any(|cell| column::is_known(cell)),
     }
 }

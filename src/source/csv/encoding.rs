@@ -161,7 +161,7 @@ impl CellEncoding {
         }
     }
 
-    /// The bytes that stand for `c`, if there are any. `sample` tells UTF-8 from Windows-1252.
+    /// The bytes that encode `c`, if there are any. `sample` distinguishes UTF-8 from Windows-1252.
     pub(in crate::source) fn bytes_of(self, c: char, sample: &[u8]) -> Option<Vec<u8>> {
         if c.is_ascii() {
             return u8::try_from(c).ok().map(|byte| vec![byte]);

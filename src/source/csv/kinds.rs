@@ -17,7 +17,7 @@ pub(in crate::source) struct OtherKind {
     pub(in crate::source) advice: String,
 }
 
-/// A kind, its bytes at an offset, and its command, in which `FILE` stands for the file.
+/// A kind, its bytes at an offset, and its command, in which `FILE` is replaced by the file.
 struct Magic(usize, &'static [u8], &'static str, &'static str);
 
 const MAGIC: &[Magic] = &[
@@ -116,7 +116,7 @@ fn is_plain_bzh(head: &[u8], kind: &Magic) -> bool {
         })
 }
 
-/// Workbooks are ZIP archives whose first names tell them.
+/// Workbooks are ZIP archives, recognized by the names of their first entries.
 fn zip_kind(head: &[u8]) -> (&'static str, &'static str) {
     let holds = |name: &[u8]| memchr::memmem::find(head, name).is_some();
     if holds(b"xl/") || holds(b"[Content_Types].xml") || holds(b"opendocument.spreadsheet") {

@@ -21,7 +21,7 @@ use crate::source::csv::decode::{Bytes, HalfCharacter, Packing, Text, unpack};
 use crate::source::csv::encoding::Doubt;
 use crate::source::csv::kinds::OtherKind;
 use crate::source::csv::records::{Record, Splitter, Step, TooLong};
-use crate::source::csv::sample::{Head, Header, Wishes};
+use crate::source::csv::sample::{Head, Header, Requested};
 use crate::source::csv::scan::{End, Keep, MAX_RECORD_BYTES, Quotes};
 use crate::source::csv::sniff::{Layout, LayoutError, Shape};
 use crate::source::error::{SourceError, short_name};
@@ -49,7 +49,7 @@ pub(in crate::source) struct CsvRows {
 
 /// A file that is open, and how it is read.
 pub(in crate::source) struct OpenCsv {
-    pub(in crate::source) understood: String,
+    pub(in crate::source) description: String,
     pub(in crate::source) remarks: Vec<String>,
     pub(in crate::source) rows: CsvRows,
 }
@@ -107,15 +107,15 @@ pub(in crate::source) fn open(
     if buffer.is_empty() {
         return Err(SourceError::Empty { name });
     }
-    let wishes = Wishes {
+    let requested = Requested {
         delimiter: settings.delimiter,
         column: settings.column.as_deref(),
         header: if settings.no_header { Header::None } else { Header::Sniffed },
         quoting: settings.quoting,
     };
-    let layout = sniff::layout(Head { text: &buffer, end, encoding }, wishes);
+    let layout = sniff::layout(Head { text: &buffer, end, encoding }, requested);
     let layout = layout.map_err(|error| no_layout(&name, text.encoding(), error))?;
-    let understood = describe(packing, text.encoding(), &layout);
+    let description = describe(packing, text.encoding(), &layout);
     let remarks = remarks(text.doubt(), &layout);
     let keep = match layout.shape {
         Shape::Column(column) => Keep::Only(column),
@@ -127,7 +127,7 @@ pub(in crate::source) fn open(
     for _ in 0..layout.skip {
         rows.next_record()?;
     }
-    Ok(OpenCsv { understood, remarks, rows })
+    Ok(OpenCsv { description, remarks, rows })
 }
 
 impl CsvRows {
@@ -186,7 +186,7 @@ impl CsvRows {
     }
 }
 
-/// Reads until there are so many bytes, or all.
+/// Reads until `buffer` holds this many bytes, or all.
 fn fill(text: &mut Text, buffer: &mut Vec<u8>, bytes: usize) -> io::Result<End> {
     while buffer.len() < bytes {
         if !text.read(buffer, bytes - buffer.len())? {
@@ -307,12 +307,12 @@ mod tests {
     ) -> Result<(String, Vec<(u64, String)>), SourceError> {
         let bytes = Box::new(io::Cursor::new(bytes.to_vec()));
         let input = CsvInput { name: "input".to_owned(), path: None, bytes };
-        let OpenCsv { understood, mut rows, .. } = open(input, settings)?;
+        let OpenCsv { description, mut rows, .. } = open(input, settings)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next_row()? {
             found.push((row.row, row.text));
         }
-        Ok((understood, found))
+        Ok((description, found))
     }
 
     fn read(bytes: &[u8]) -> (String, Vec<(u64, String)>) {
@@ -335,9 +335,9 @@ mod tests {
 
     #[test]
     fn says_how_a_file_was_understood() {
-        let (understood, rows) =
+        let (description, rows) =
             read(b"Name;Ort;E-Mail\r\nJ\xf6rg;K\xf6ln;j@x.io\r\nAnn;;\r\nX\r\n");
-        assert_eq!(understood, "semicolon, Windows-1252, column 3 `E-Mail`");
+        assert_eq!(description, "semicolon, Windows-1252, column 3 `E-Mail`");
         let expected = [(2, "j@x.io"), (3, ""), (4, "")];
         assert_eq!(rows, expected.map(|(line, text)| (line, text.to_owned())));
         assert_eq!(read(b"a@x.io\n").0, "one email a line, UTF-8, no header");
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_of_megabytes_beside_the_email_is_no_trouble() {
+    fn a_cell_of_megabytes_beside_the_email_is_read() {
         let blob = "x".repeat(7 << 20);
         let text = format!("blob,email\n\"{blob}\",a@x.io\n{blob},b@x.io\n");
         let rows = read(text.as_bytes()).1;
@@ -395,8 +395,8 @@ mod tests {
             bytes.extend_from_slice(format!("{row},jörg{row}@x.io\n").as_bytes());
         }
         bytes.extend_from_slice(b"x,j\xf6rg@x.io\n");
-        let (understood, rows) = read(&bytes);
-        assert_eq!(understood, "comma, UTF-8, column 2 `email`");
+        let (description, rows) = read(&bytes);
+        assert_eq!(description, "comma, UTF-8, column 2 `email`");
         assert_eq!(rows[19_999], (20_001, "jörg19999@x.io".to_owned()));
         assert_eq!(rows[20_000], (20_002, "jörg@x.io".to_owned()));
     }

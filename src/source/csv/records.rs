@@ -9,7 +9,7 @@ use crate::source::csv::scan::{
     Cell, End, Found, Keep, Kept, MAX_RECORD_BYTES, Quotes, Scan, line_end_at,
 };
 
-/// What stands at the beginning of the rest of the text.
+/// What comes next in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Step {
     /// Nothing but line ends, this many bytes.
@@ -122,7 +122,7 @@ mod tests {
         cells: Vec<String>,
     }
 
-    /// Splits `text` with this much of it in the buffer at first, and more of it by and by.
+    /// Splits `text` with this much of it in the buffer at first, and more of it later.
     fn split_in_pieces(text: &[u8], dialect: Dialect, piece: usize) -> Result<Vec<Found>, TooLong> {
         let mut splitter = Splitter::new(dialect, Keep::All);
         let (mut found, mut at, mut filled) = (Vec::new(), 0, piece.min(text.len()));

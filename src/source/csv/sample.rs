@@ -2,14 +2,14 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::domain::email::is_address;
+use crate::domain::email::{Email, ParsedEmail, is_address};
 use crate::source::csv::column;
 use crate::source::csv::dialect::{Delimiter, Dialect, Quoting};
 use crate::source::csv::encoding::CellEncoding;
 use crate::source::csv::records::{Splitter, Step, TooLong};
 use crate::source::csv::scan::{End, Keep};
 
-/// More rows would tell nothing new.
+/// More rows would add no information.
 const SAMPLE_ROWS: usize = 20_000;
 
 /// Fewer whole rows before a quote that stays open: the quote is taken for a stray one.
@@ -23,9 +23,9 @@ pub(in crate::source) struct Head<'a> {
     pub(in crate::source) encoding: CellEncoding,
 }
 
-/// What the user has said; the rest is sniffed.
+/// What the user specified; the rest is sniffed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::source) struct Wishes<'a> {
+pub(in crate::source) struct Requested<'a> {
     pub(in crate::source) delimiter: Option<char>,
     pub(in crate::source) column: Option<&'a str>,
     pub(in crate::source) header: Header,
@@ -54,6 +54,14 @@ impl Row {
 
     pub(in crate::source::csv) fn holds_address(&self) -> bool {
         self.cells.iter().any(|cell| is_address(cell))
+    }
+
+    pub(in crate::source::csv) fn holds_bare_address(&self) -> bool {
+        let is_bare = |cell: &String| {
+            let ParsedEmail { email, wrappings } = Email::parse_wrapped(cell);
+            email.is_ok() && wrappings.is_empty()
+        };
+        self.cells.iter().filter(|cell| cell.contains('@')).any(is_bare)
     }
 
     /// `# …`, as scripts describe their output.
@@ -90,7 +98,7 @@ pub(in crate::source::csv) fn sample(
                 rows.push(Row { line: record.line, cells });
                 at += record.bytes;
             }
-            // A quote that no other one follows would hide all the rows behind it.
+            // A quote that is never closed would hide all the rows after it.
             Step::NeedMore if rows.len() < TELLING_ROWS && !rest.is_empty() => end = End::OfText,
             Step::NeedMore | Step::End => {
                 if head.end == End::MoreFollows && end == End::OfText && rows.len() > 1 {

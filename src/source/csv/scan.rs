@@ -37,7 +37,7 @@ pub(in crate::source) enum Quotes {
     Stray,
 }
 
-/// Where a cell's text stands.
+/// Where a cell's text is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Cell {
     range: Range<usize>,
@@ -132,7 +132,7 @@ enum Quoted {
     NeedMore,
 }
 
-/// What stands at the end of a cell.
+/// What follows a cell.
 enum CellEnd {
     Delimiter { next: usize },
     Line { next: usize },
@@ -276,7 +276,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Text follows the quote at `close`, so the quotes enclose no cell. What stands between them
+    /// Text follows the quote at `close`, so the quotes enclose no cell. What is between them
     /// on one line stays together, as in `"Lee, Ann" <a@x.io>`, unless the second quote begins a
     /// cell itself.
     fn end_of_stray(&self, open: usize, close: usize) -> usize {
@@ -286,7 +286,7 @@ impl Scan<'_> {
         if begins_cell || memchr2(b'\r', b'\n', between).is_some() { open + 1 } else { close + 1 }
     }
 
-    /// What stands at `at`; none if the buffer ends too early to tell.
+    /// What is at `at`; none if the buffer ends too early to decide.
     fn cell_end(&self, at: usize) -> Option<CellEnd> {
         let rest = &self.text[at..];
         let more = self.end == End::MoreFollows;

@@ -9,7 +9,7 @@ use crate::source::csv::column::{self, Choice, Evidence, Sampled};
 use crate::source::csv::delimiter::{HEADER_ROWS, announced_delimiter, sniff_delimiter};
 use crate::source::csv::dialect::Dialect;
 use crate::source::csv::records::TooLong;
-use crate::source::csv::sample::{Head, Header, Row, Wishes, dialect, sample};
+use crate::source::csv::sample::{Head, Header, Requested, Row, dialect, sample};
 use crate::source::csv::scan::End;
 use crate::source::error::{ColumnError, MAX_LISTED, short_name};
 
@@ -69,18 +69,21 @@ impl From<TooLong> for LayoutError {
 }
 
 /// Finds out how the file is laid out.
-pub(in crate::source) fn layout(head: Head<'_>, wishes: Wishes<'_>) -> Result<Layout, LayoutError> {
+pub(in crate::source) fn layout(
+    head: Head<'_>,
+    requested: Requested<'_>,
+) -> Result<Layout, LayoutError> {
     let announced = announced_delimiter(head);
-    let delimiter = match wishes.delimiter.or(announced) {
+    let delimiter = match requested.delimiter.or(announced) {
         Some(delimiter) => Some(delimiter),
-        None => sniff_delimiter(head, wishes),
+        None => sniff_delimiter(head, requested),
     };
-    let dialect = dialect(head, delimiter, wishes.quoting)
+    let dialect = dialect(head, delimiter, requested.quoting)
         .ok_or(LayoutError::Delimiter(delimiter.unwrap_or_default()))?;
     let mut rows = sample(head, dialect)?;
     let announcing = usize::from(announced.is_some());
     rows.drain(..announcing.min(rows.len()));
-    if let Some(columns) = one_line(&rows, head.end, wishes) {
+    if let Some(columns) = one_line(&rows, head.end, requested) {
         return Ok(Layout {
             delimiter,
             dialect,
@@ -92,7 +95,7 @@ pub(in crate::source) fn layout(head: Head<'_>, wishes: Wishes<'_>) -> Result<La
             others: Vec::new(),
         });
     }
-    let found = find_column(&rows, wishes)?;
+    let found = find_column(&rows, requested)?;
     let header = found.header.map(|at| &rows[at]);
     let last_above = header.or(rows.get(found.first_row)).map_or(0, |row| row.line - 1);
     let first_line = if announced.is_some() { 2 } else { 1 };
@@ -109,15 +112,15 @@ pub(in crate::source) fn layout(head: Head<'_>, wishes: Wishes<'_>) -> Result<La
         header: header
             .map(|row| HeaderRow { line: row.line, name: row.cell(found.choice.index).to_owned() }),
         skipped: holds_something.then_some(first_line..=last_above),
-        late_header: late_header(&rows, &found, wishes),
+        late_header: late_header(&rows, &found, requested),
         others: found.choice.others.iter().copied().map(label).collect(),
     })
 }
 
 /// A row below the searched ones that names the column, unless the header does.
-fn late_header(rows: &[Row], found: &Found, wishes: Wishes<'_>) -> Option<u64> {
+fn late_header(rows: &[Row], found: &Found, requested: Requested<'_>) -> Option<u64> {
     let names_it = |row: &Row| column::is_known(row.cell(found.choice.index));
-    if wishes.header == Header::None || found.header.is_some_and(|at| names_it(&rows[at])) {
+    if requested.header == Header::None || found.header.is_some_and(|at| names_it(&rows[at])) {
         return None;
     }
     let mut late = rows.iter().skip(HEADER_ROWS);
@@ -137,9 +140,9 @@ pub(in crate::source) fn listed(columns: &[String], conjunction: &str) -> String
 
 /// The cells that hold addresses if the file is a list on one line: of its only row, most cells do
 /// if the first does, or three in four. `1,a@x.io,b@x.io` is a row of a table.
-fn one_line(rows: &[Row], end: End, wishes: Wishes<'_>) -> Option<Vec<usize>> {
+fn one_line(rows: &[Row], end: End, requested: Requested<'_>) -> Option<Vec<usize>> {
     let [row] = rows else { return None };
-    if end == End::MoreFollows || wishes.column.is_some() {
+    if end == End::MoreFollows || requested.column.is_some() {
         return None;
     }
     let holding: Vec<usize> =
@@ -168,22 +171,22 @@ impl Found {
     }
 }
 
-fn find_column(rows: &[Row], wishes: Wishes<'_>) -> Result<Found, ColumnError> {
+fn find_column(rows: &[Row], requested: Requested<'_>) -> Result<Found, ColumnError> {
     if rows.is_empty() {
         return Ok(above_all(rows));
     }
-    if wishes.header == Header::None {
-        return Ok(Found { header: None, first_row: 0, choice: without_header(rows, wishes)? });
+    if requested.header == Header::None {
+        return Ok(Found { header: None, first_row: 0, choice: without_header(rows, requested)? });
     }
-    let wanted_number = wishes.column.and_then(column::as_number);
-    if let Some(wanted) = wishes.column {
+    let wanted_number = requested.column.and_then(column::as_number);
+    if let Some(wanted) = requested.column {
         let named = rows.iter().take(HEADER_ROWS).enumerate().find_map(|(at, row)| {
             let is_header = match wanted_number {
                 // A column may be called `2`.
                 Some(_) => row.cells.iter().any(|name| name == wanted),
                 None => true,
             };
-            let choice = column::by_wish(&row.cells, wanted).ok().filter(|_| is_header)?;
+            let choice = column::by_request(&row.cells, wanted).ok().filter(|_| is_header)?;
             (!row.holds_address()).then(|| Found::below(at, choice))
         });
         if let Some(found) = named {
@@ -191,7 +194,7 @@ fn find_column(rows: &[Row], wishes: Wishes<'_>) -> Result<Found, ColumnError> {
         }
     }
     let sniffed = sniff_column(rows);
-    match (wishes.column, wanted_number) {
+    match (requested.column, wanted_number) {
         (None, _) => sniffed.ok_or_else(|| nothing_found(rows)),
         (Some(_), Some(number)) => {
             let found = sniffed.unwrap_or_else(|| above_all(rows));
@@ -199,7 +202,7 @@ fn find_column(rows: &[Row], wishes: Wishes<'_>) -> Result<Found, ColumnError> {
             Ok(Found { choice, ..found })
         }
         (Some(wanted), None) => {
-            let is_named = |row: &&Row| column::by_wish(&row.cells, wanted).is_ok();
+            let is_named = |row: &&Row| column::by_request(&row.cells, wanted).is_ok();
             let late = rows.iter().skip(HEADER_ROWS).find(is_named).map(|row| row.line);
             let (wanted, header) = (wanted.to_owned(), sniffed.unwrap_or_else(|| above_all(rows)));
             if let Some(line) = late {
@@ -299,8 +302,8 @@ fn is_name(row: &Row, index: usize) -> bool {
     !row.cell(index).contains('@') && !row.holds_address()
 }
 
-/// The header of a column that its content tells: the first row that holds something there, unless
-/// that is an address or much like one. So no more than one row is taken for a header by mistake.
+/// The header of a column found by content: the first row that holds something there, unless that
+/// is an address or similar to one. So at most one row is taken for a header by mistake.
 fn above_column(rows: &[Row], choice: Choice) -> Found {
     match first_filled(rows, choice.index) {
         Some(first) if first < HEADER_ROWS && is_name(&rows[first], choice.index) => {
@@ -322,7 +325,7 @@ fn first_address(rows: &[Row], index: usize) -> usize {
     rows.iter().position(|row| is_address(row.cell(index))).unwrap_or(0)
 }
 
-/// Nothing tells where the header is: the first row, unless that holds an address.
+/// Without any sign of a header: the first row, unless that holds an address.
 fn above_all(rows: &[Row]) -> Found {
     let choice = Choice { index: 0, others: Vec::new() };
     match rows.first() {
@@ -333,9 +336,9 @@ fn above_all(rows: &[Row]) -> Found {
     }
 }
 
-fn without_header(rows: &[Row], wishes: Wishes<'_>) -> Result<Choice, ColumnError> {
+fn without_header(rows: &[Row], requested: Requested<'_>) -> Result<Choice, ColumnError> {
     let width = width(rows);
-    if let Some(wanted) = wishes.column {
+    if let Some(wanted) = requested.column {
         let number = column::as_number(wanted)
             .ok_or_else(|| ColumnError::NoHeader { wanted: wanted.to_owned(), width })?;
         return column::by_number(number, width);
@@ -378,8 +381,8 @@ mod tests {
         Head { text: text.as_bytes(), end: End::OfText, encoding: CellEncoding::Guessed }
     }
 
-    fn sniff(text: &str, wishes: Wishes<'_>) -> Result<Layout, LayoutError> {
-        layout(head(text), wishes)
+    fn sniff(text: &str, requested: Requested<'_>) -> Result<Layout, LayoutError> {
+        layout(head(text), requested)
     }
 
     fn column_of(layout: &Layout) -> usize {
@@ -390,7 +393,8 @@ mod tests {
     }
 
     fn found(text: &str) -> (Option<char>, usize, usize) {
-        let layout = sniff(text, Wishes::default()).unwrap_or_else(|e| panic!("{text:?}: {e:?}"));
+        let layout =
+            sniff(text, Requested::default()).unwrap_or_else(|e| panic!("{text:?}: {e:?}"));
         (layout.delimiter, column_of(&layout), layout.skip)
     }
 
@@ -413,6 +417,8 @@ mod tests {
             ("whatever\na@x.io\n", (None, 0, 1)),
             ("a@x.io\nb@x.io\n", (None, 0, 0)),
             ("a@x.io,\nb@x.io,\n", (None, 0, 0)),
+            (",\ta@x.io\n,\tb@x.io\n", (Some('\t'), 1, 0)),
+            ("a@x.io,\tx\nb@x.io,\ty\n", (Some(','), 0, 0)),
             ("Lee, Ann <a@x.io>\nb@x.io\n", (None, 0, 0)),
             ("sep=;\r\nemail;x\r\na@x.io;1\r\n", (Some(';'), 0, 2)),
             ("email\na@x.io,John\nb@x.io,Jane\n", (Some(','), 0, 1)),
@@ -443,7 +449,7 @@ mod tests {
                 Some(1..=3),
             ),
         ] {
-            let layout = sniff(text, Wishes::default()).unwrap();
+            let layout = sniff(text, Requested::default()).unwrap();
             assert_eq!((layout.delimiter, column_of(&layout), layout.skip), expected, "{text:?}");
             assert_eq!(layout.skipped, skipped, "{text:?}");
         }
@@ -475,8 +481,8 @@ mod tests {
     fn a_header_too_far_down_is_named() {
         let notes: String = (1..=50).map(|note| format!("Note {note}\n")).collect();
         let text = format!("{notes}id,email\n1,a@x.io\n");
-        assert_eq!(sniff(&text, Wishes::default()).unwrap().late_header, Some(51));
-        let wanted = Wishes { column: Some("email"), ..Wishes::default() };
+        assert_eq!(sniff(&text, Requested::default()).unwrap().late_header, Some(51));
+        let wanted = Requested { column: Some("email"), ..Requested::default() };
         assert!(matches!(
             sniff(&text, wanted),
             Err(LayoutError::Column(ColumnError::LateHeader { line: 51, .. }))
@@ -485,19 +491,19 @@ mod tests {
         assert_eq!((above.skip, above.late_header), (50, None));
         // A header that is repeated further down is no news.
         let again = format!("email\n{}email\nb@x.io\n", "a@x.io\n".repeat(60));
-        assert_eq!(sniff(&again, Wishes::default()).unwrap().late_header, None);
+        assert_eq!(sniff(&again, Requested::default()).unwrap().late_header, None);
     }
 
     #[test]
     fn one_line_of_addresses_is_a_list() {
         for text in ["a@x.io;b@x.io", "a@x.io, b@x.io,\n", "\n Ann <a@x.io>; Bob <b@x.io>"] {
             let list = Shape::OneLine(vec![0, 1]);
-            assert_eq!(sniff(text, Wishes::default()).unwrap().shape, list, "{text:?}");
+            assert_eq!(sniff(text, Requested::default()).unwrap().shape, list, "{text:?}");
         }
-        let one_bad = sniff("a@x.io, b@x.io, nobody, c@x.io", Wishes::default()).unwrap();
+        let one_bad = sniff("a@x.io, b@x.io, nobody, c@x.io", Requested::default()).unwrap();
         assert_eq!(one_bad.shape, Shape::OneLine(vec![0, 1, 3]));
         assert_eq!(found("1,Ann,a@x.io,b@x.io\n"), (Some(','), 2, 0));
-        let column = Wishes { column: Some("2"), ..Wishes::default() };
+        let column = Requested { column: Some("2"), ..Requested::default() };
         assert_eq!(sniff("a@x.io;b@x.io", column).unwrap().shape, Shape::Column(1));
         assert_eq!(found("a@x.io;Ann\n"), (Some(';'), 0, 0));
         assert_eq!(found("a@x.io;b@x.io\nc@x.io;d@x.io\n"), (Some(';'), 0, 0));
@@ -507,49 +513,50 @@ mod tests {
     fn a_quote_that_stays_open_hides_no_rows_from_the_sample() {
         let text = format!("id;x;who\n1;\"y;a@x.io\n{}", "2;y;b@x.io\n".repeat(99));
         let cut = Head { end: End::MoreFollows, ..head(&text) };
-        let layout = layout(cut, Wishes::default()).unwrap();
+        let layout = layout(cut, Requested::default()).unwrap();
         assert_eq!((layout.delimiter, column_of(&layout), layout.skip), (Some(';'), 2, 1));
     }
 
     #[test]
     fn what_the_user_says_holds() {
         let text = "id,work,private\n1,a@x.io,b@x.io\n";
-        let with = |wishes| sniff(text, wishes).map(|layout| (column_of(&layout), layout.skip));
-        let column = |column| Wishes { column: Some(column), ..Wishes::default() };
+        let with =
+            |requested| sniff(text, requested).map(|layout| (column_of(&layout), layout.skip));
+        let column = |column| Requested { column: Some(column), ..Requested::default() };
         assert_eq!(with(column("private")), Ok((2, 1)));
         assert_eq!(with(column("WORK")), Ok((1, 1)));
         assert_eq!(with(column("3")), Ok((2, 1)));
-        assert_eq!(with(Wishes { header: Header::None, ..column("3") }), Ok((2, 0)));
+        assert_eq!(with(Requested { header: Header::None, ..column("3") }), Ok((2, 0)));
         let error = with(column("mail")).unwrap_err();
         assert!(matches!(error, LayoutError::Column(ColumnError::Unknown { .. })), "{error:?}");
-        let wishes = Wishes { delimiter: Some(';'), ..column("1") };
-        assert_eq!(sniff(text, wishes).unwrap().delimiter, Some(';'));
+        let requested = Requested { delimiter: Some(';'), ..column("1") };
+        assert_eq!(sniff(text, requested).unwrap().delimiter, Some(';'));
         let below = sniff("Notes:\n\nid,work\n1,a@x.io\n", column("Work")).unwrap();
         assert_eq!((column_of(&below), below.skip, below.delimiter), (1, 2, Some(',')));
     }
 
     #[test]
     fn without_a_header_names_mean_nothing() {
-        let wishes = Wishes { column: Some("mail"), ..Wishes::default() };
-        let error = sniff("1,a@x.io\n", wishes).unwrap_err();
+        let requested = Requested { column: Some("mail"), ..Requested::default() };
+        let error = sniff("1,a@x.io\n", requested).unwrap_err();
         assert!(matches!(error, LayoutError::Column(ColumnError::NoHeader { width: 2, .. })));
-        let wishes = Wishes { header: Header::None, ..Wishes::default() };
-        let error = sniff("1,x\n", wishes).unwrap_err();
+        let requested = Requested { header: Header::None, ..Requested::default() };
+        let error = sniff("1,x\n", requested).unwrap_err();
         assert!(matches!(error, LayoutError::Column(ColumnError::NoAddresses { width: 2 })));
     }
 
     #[test]
     fn an_unknown_header_is_an_error_that_names_it() {
-        let error = sniff("id,who\n1,2\n", Wishes::default()).unwrap_err();
+        let error = sniff("id,who\n1,2\n", Requested::default()).unwrap_err();
         let columns = vec!["id".to_owned(), "who".to_owned()];
         assert_eq!(error, LayoutError::Column(ColumnError::NoneKnown { columns }));
     }
 
     #[test]
     fn other_candidates_are_named() {
-        let layout = sniff("Mail;email\na@x.io;b@x.io\n", Wishes::default()).unwrap();
+        let layout = sniff("Mail;email\na@x.io;b@x.io\n", Requested::default()).unwrap();
         assert_eq!((column_of(&layout), layout.others), (1, vec!["`Mail`".to_owned()]));
-        let layout = sniff("1;a@x.io;b@x.io\n", Wishes::default()).unwrap();
+        let layout = sniff("1;a@x.io;b@x.io\n", Requested::default()).unwrap();
         assert_eq!((column_of(&layout), layout.others), (1, vec!["3".to_owned()]));
     }
 
@@ -590,7 +597,7 @@ mod tests {
                 writer.write_record(row).unwrap();
             }
             let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
-            let layout = sniff(&text, Wishes::default()).unwrap();
+            let layout = sniff(&text, Requested::default()).unwrap();
             prop_assert_eq!(
                 (layout.delimiter, column_of(&layout), layout.skip),
                 (Some(delimiter), at, usize::from(name.is_some())),
@@ -600,7 +607,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "[a@.io,;\"\n\r#=|~ <>é]{0,60}") {
-            let _ = sniff(&text, Wishes::default());
+            let _ = sniff(&text, Requested::default());
         }
     }
 }

@@ -1,21 +1,21 @@
-//! Rows that a thread of its own reads from a database, handed over in bounded batches.
+//! Rows that a separate thread reads from a database and sends in bounded batches.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use crate::source::error::SourceError;
 
-/// So many batches wait at most.
+/// At most this many batches wait to be read.
 const BATCHES: usize = 4;
 
-/// A batch is handed over at so many rows…
+/// A batch is sent when it has this many rows…
 const BATCH_ROWS: usize = 512;
 
-/// …or at so many bytes.
+/// …or this many bytes.
 const BATCH_BYTES: usize = 256 << 10;
 
 enum Message {
-    Understood(String),
+    Description(String),
     Rows(Vec<String>),
     End,
     Failed(SourceError),
@@ -31,7 +31,7 @@ pub(in crate::source) struct FeedRow {
 
 /// The reading end.
 pub(in crate::source) struct RowReceiver {
-    // Dropped first: a thread that waits to hand over a batch then ends.
+    // Dropped first: a thread that waits to send a batch then ends.
     messages: Receiver<Message>,
     batch: std::vec::IntoIter<String>,
     row: u64,
@@ -64,7 +64,7 @@ pub(in crate::source) struct RowSender {
     rows: u64,
 }
 
-/// Nobody reads any more.
+/// The reader is gone.
 pub(in crate::source) struct Disconnected;
 
 /// Why reading ended early.
@@ -86,12 +86,12 @@ impl From<SourceError> for Break {
 }
 
 impl RowSender {
-    /// Says how the source was understood; before the first row.
-    pub(in crate::source) fn understood(&mut self, how: String) -> Result<(), Disconnected> {
-        self.messages.send(Message::Understood(how)).map_err(|_| Disconnected)
+    /// Sends how the source is read; before the first row.
+    pub(in crate::source) fn describe(&mut self, how: String) -> Result<(), Disconnected> {
+        self.messages.send(Message::Description(how)).map_err(|_| Disconnected)
     }
 
-    /// Hands one row over.
+    /// Sends one row.
     pub(in crate::source) fn row(&mut self, text: String) -> Result<(), Disconnected> {
         self.rows += 1;
         self.bytes += text.len();
@@ -102,7 +102,7 @@ impl RowSender {
         self.flush()
     }
 
-    /// How many rows were handed over.
+    /// How many rows were sent.
     pub(in crate::source) fn rows(&self) -> u64 {
         self.rows
     }
@@ -118,14 +118,14 @@ impl RowSender {
             Err(Break::Failed(error)) => Message::Failed(error),
             Err(Break::Disconnected) => return,
         };
-        // Nobody left to tell is no trouble of this end.
+        // If the reader is gone, there is nothing to report.
         if self.flush().is_ok() {
             let _ = self.messages.send(last);
         }
     }
 }
 
-/// Starts a thread that reads, and waits until it has understood the source. `place` is for
+/// Starts a thread that reads, and waits until it says how the source is read. `place` is for
 /// messages.
 pub(in crate::source) fn start(
     place: String,
@@ -142,7 +142,7 @@ pub(in crate::source) fn start(
     spawned.map_err(|error| feed.broken(&error.to_string()))?;
     loop {
         match feed.messages.recv() {
-            Ok(Message::Understood(how)) => return Ok((how, feed)),
+            Ok(Message::Description(how)) => return Ok((how, feed)),
             Ok(Message::Failed(error)) => return Err(error),
             Ok(Message::Rows(rows)) if rows.is_empty() => {}
             Ok(Message::Rows(_) | Message::End) | Err(_) => return Err(feed.broken(STOPPED)),
@@ -164,7 +164,7 @@ impl RowReceiver {
                 Ok(Message::Rows(rows)) => self.batch = rows.into_iter(),
                 Ok(Message::End) => return Ok(None),
                 Ok(Message::Failed(error)) => return Err(error),
-                Ok(Message::Understood(_)) => {}
+                Ok(Message::Description(_)) => {}
                 // Without a word: the thread panicked.
                 Err(_) => return Err(self.broken(STOPPED)),
             }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn rows_arrive_in_order_then_the_end() {
         let (how, mut feed) = start_here(|hand| {
-            hand.understood("so".to_owned())?;
+            hand.describe("so".to_owned())?;
             for row in 0..5000 {
                 hand.row(row.to_string())?;
             }
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_failure_comes_after_the_rows_before_it() {
         let (_, mut feed) = start_here(|hand| {
-            hand.understood(String::new())?;
+            hand.describe(String::new())?;
             hand.row("a".to_owned())?;
             Err(SourceError::Usage("x".to_owned()).into())
         })
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_thread_that_dies_is_no_end_of_rows() {
         let (_, mut feed) = start_here(|hand| {
-            hand.understood(String::new())?;
+            hand.describe(String::new())?;
             hand.row("a".to_owned())?;
             std::panic::resume_unwind(Box::new("dies"));
         })
@@ -237,7 +237,7 @@ mod tests {
         let (ended, has_ended) = sync_channel::<()>(1);
         let (_, feed) = start_here(move |hand| {
             let _ended = ended;
-            hand.understood(String::new())?;
+            hand.describe(String::new())?;
             loop {
                 hand.row("x".repeat(1000))?;
             }

@@ -58,7 +58,7 @@ impl Server for PostgreSql {
             match self.run(statement).await {
                 Ok(()) => {}
                 Err(error) if error.fault() == Some(Fault::StatementPooling) => {
-                    // The pool hangs up after it has refused a transaction.
+                    // The pool closes the connection after it has refused a transaction.
                     self.connection = connection(&self.options).await?;
                     self.pooling = Pooling::Statements;
                     return Ok(());

@@ -1,9 +1,9 @@
 //! Rows out of PostgreSQL, MySQL or MariaDB.
 //!
-//! A thread of its own runs the driver and hands the rows over. The server first names the columns
+//! A separate thread runs the driver and sends the rows. The server first names the columns
 //! of a single statement, which then runs in a read-only transaction by the text protocol, in which
-//! a value of any type comes as text. The server is read as fast as the rows are taken: what it is
-//! ahead by stands in the socket's buffers.
+//! a value of any type comes as text. The server is read as fast as the rows are taken: the
+//! socket's buffers hold what it sends earlier.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::source::location::{DatabaseUrl, Options};
 /// How long a server has to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects, prepares the statement and says how it was understood.
+/// Connects, prepares the statement and says how it is read.
 pub(in crate::source) fn open(
     url: &DatabaseUrl,
     settings: &SourceSettings,
@@ -81,8 +81,8 @@ impl<'a, S: Server> Session<'a, S> {
     ) -> Result<(), Break> {
         let mut session = Self { url, server: connect::<S>(url).await? };
         session.server.begin().await.map_err(|error| explain(url, error, 0))?;
-        let ReadQuery { sql, column, understood } = session.query(wanted).await?;
-        sender.understood(understood)?;
+        let ReadQuery { sql, column, description } = session.query(wanted).await?;
+        sender.describe(description)?;
         session.stream(&sql, column, sender).await?;
         session.server.end().await;
         Ok(())

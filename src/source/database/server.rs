@@ -39,7 +39,7 @@ pub(in crate::source) trait Server: Sized {
     async fn rollback(&mut self) -> Result<(), ServerError>;
     /// The names of the columns that a table or a single statement has.
     async fn columns(&mut self, wanted: &Wanted) -> Result<Vec<String>, ServerError>;
-    /// Runs one statement and hands over each of its rows.
+    /// Runs one statement and passes each of its rows to `take`.
     async fn each_row(
         &mut self,
         sql: &str,
@@ -47,6 +47,6 @@ pub(in crate::source) trait Server: Sized {
     ) -> Result<(), Ended>;
     /// The value of a column in the text protocol; NULL is blank.
     fn text(row: &Self::Row, column: usize) -> Result<String, ServerError>;
-    /// Ends the session politely; that it fails is no trouble, all is read.
+    /// Closes the session. All rows have been read, so a failure makes no difference.
     async fn end(self);
 }

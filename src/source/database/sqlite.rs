@@ -26,7 +26,7 @@ const KIND: SqlKind = SqlKind { name: "SQLite", quote: '"' };
 /// millisecond.
 const STEPS_BETWEEN_CHECKS: i32 = 10_000;
 
-/// Opens the database, prepares the query and says how it was understood.
+/// Opens the database, prepares the query and says how it is read.
 pub(in crate::source) fn open(
     path: &Path,
     settings: &SourceSettings,
@@ -43,7 +43,7 @@ pub(in crate::source) fn open(
     connection.busy_timeout(BUSY).map_err(failed)?;
     connection.pragma_update(None, "query_only", true).map_err(failed)?;
     let column = settings.column.as_deref();
-    let ReadQuery { sql, column, understood } = match (&settings.table, &settings.query) {
+    let ReadQuery { sql, column, description } = match (&settings.table, &settings.query) {
         (Some(table), _) => read_table(&connection, &name, table, column)?,
         (None, query) => {
             read_query(&connection, &name, query.as_deref().unwrap_or_default(), column)?
@@ -52,7 +52,7 @@ pub(in crate::source) fn open(
     let stop = stop_of(&connection).map_err(failed)?;
     let place = name.clone();
     feed::start(place, stop, move |sender| {
-        sender.understood(understood)?;
+        sender.describe(description)?;
         read(&connection, &Reading { name: &name, sql: &sql, column }, sender)
     })
 }
@@ -298,7 +298,7 @@ mod tests {
         let people = table(&path, "people", None);
         assert_eq!(texts(&people), ["a@x.io", "", "4", "1.5", "jö", "a\0b"]);
         let open = source::open(&people).unwrap();
-        assert_eq!(open.understood(), "SQLite, table `people`, column `email`");
+        assert_eq!(open.description(), "SQLite, table `people`, column `email`");
         assert_eq!(open.map(|row| row.unwrap().row).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
         assert_eq!(texts(&query(&path, "SELECT id, email FROM people WHERE id > 4")), ["5", "6"]);
         assert_eq!(texts(&query(&path, "SELECT 1 WHERE 0; -- none")), [""; 0]);
@@ -329,8 +329,8 @@ mod tests {
             )
             .unwrap();
         let open = source::open(&table(&path, "logins", None)).unwrap();
-        let understood = "SQLite, table `logins`, column `login`, not column `second`";
-        assert_eq!(open.understood(), understood);
+        let description = "SQLite, table `logins`, column `login`, not column `second`";
+        assert_eq!(open.description(), description);
         assert_eq!(texts(&table(&path, "logins", None)), ["a@x.io", "", "c@x.io"]);
         let none = error(&table(&path, "words", None)).to_string();
         assert!(

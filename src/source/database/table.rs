@@ -42,13 +42,13 @@ impl TableName {
     }
 }
 
-/// What is read of a database, and how it was understood.
+/// What is read of a database, and how it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct ReadQuery {
     pub(in crate::source) sql: String,
     /// Which of its columns holds the emails, counted from 0.
     pub(in crate::source) column: usize,
-    pub(in crate::source) understood: String,
+    pub(in crate::source) description: String,
 }
 
 /// The kind of a database, as far as the text of a query depends on it.
@@ -73,7 +73,7 @@ pub(in crate::source) fn by_name(
     wanted: Option<&str>,
 ) -> Result<Choice, ColumnError> {
     match wanted {
-        Some(wanted) => column::by_wish(columns, wanted),
+        Some(wanted) => column::by_request(columns, wanted),
         None => {
             let known = column::by_known_name(columns, |_| Evidence::Unknown);
             Choice::first_of(&known)
@@ -101,7 +101,7 @@ pub(in crate::source) fn table_query(
     ReadQuery {
         sql: format!("SELECT {} FROM {from}", quoted_name(column, kind.quote)),
         column: 0,
-        understood: format!(
+        description: format!(
             "{}, table {}, column {}{not}",
             kind.name,
             short_name(&table.as_text()),
@@ -118,11 +118,11 @@ pub(in crate::source) fn user_query(
     wanted: Option<&str>,
 ) -> Result<ReadQuery, ColumnError> {
     let column = match wanted {
-        Some(wanted) => column::by_wish(columns, wanted)?.index,
+        Some(wanted) => column::by_request(columns, wanted)?.index,
         None => 0,
     };
-    let understood = format!("{}, query, column {}", kind.name, short_name(&columns[column]));
-    Ok(ReadQuery { sql: query.to_owned(), column, understood })
+    let description = format!("{}, query, column {}", kind.name, short_name(&columns[column]));
+    Ok(ReadQuery { sql: query.to_owned(), column, description })
 }
 
 /// A name as SQL: in quotes, those inside it doubled, so that it can be nothing but a name.

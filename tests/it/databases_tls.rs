@@ -131,16 +131,7 @@ fn mariadb_proves_who_it_is() {
 }
 
 #[test]
-fn a_server_without_tls_is_read_unless_tls_is_demanded() {
-    let Some(server) = mariadb::shared("") else { return };
-    let url = mariadb::url(&server);
-    assert_eq!(first(&url, "SELECT 'a@x.io'").as_deref(), Ok("a@x.io"));
-    let refused = first(&format!("{url}?ssl-mode=required"), "SELECT 1").expect_err("no TLS");
-    assert!(refused.contains("does not offer TLS"), "{refused}");
-}
-
-#[test]
-fn mariadb_checks_a_password_by_ed25519() {
+fn mariadb_checks_a_password_by_ed25519_and_is_read_without_tls() {
     let user = "INSTALL SONAME 'auth_ed25519'; \
                 CREATE USER ed@'%' IDENTIFIED VIA ed25519 USING PASSWORD('geheim'); \
                 GRANT ALL ON *.* TO ed@'%'; ";
@@ -149,6 +140,9 @@ fn mariadb_checks_a_password_by_ed25519() {
     assert_eq!(first(&url("geheim"), "SELECT 'a@x.io'").as_deref(), Ok("a@x.io"));
     let refused = first(&url("falsch"), "SELECT 1").expect_err("a wrong password");
     assert!(refused.contains("refused the login"), "{refused}");
+    let required = format!("{}?ssl-mode=required", url("geheim"));
+    let refused = first(&required, "SELECT 1").expect_err("no TLS");
+    assert!(refused.contains("does not offer TLS"), "{refused}");
 }
 
 /// A server needs a moment to read its settings again.

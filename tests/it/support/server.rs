@@ -113,7 +113,8 @@ pub(crate) fn command(program: &Path, folder: &TempDir, ids: Option<(u32, u32)>)
     }
     let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"));
     let log = log.expect("a log");
-    command.current_dir(folder.path()).stdin(Stdio::null());
+    // Servers that start at the same time must not share their temporary tables.
+    command.current_dir(folder.path()).env("TMPDIR", folder.path()).stdin(Stdio::null());
     command.stdout(log.try_clone().expect("a log")).stderr(log);
     command
 }

@@ -252,7 +252,11 @@ fn listed(names: &[String]) -> String {
     let mut list =
         names.iter().take(MAX_LISTED).map(|name| short_name(name)).collect::<Vec<_>>().join(", ");
     if names.len() > MAX_LISTED {
-        let _ = write!(list, ", … and {} more", grouped((names.len() - MAX_LISTED) as u64));
+        let _ = write!(
+            list,
+            ", … and {} more",
+            grouped(u64::try_from(names.len() - MAX_LISTED).unwrap_or(u64::MAX))
+        );
     }
     list
 }

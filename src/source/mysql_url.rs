@@ -57,6 +57,44 @@ impl TlsMode {
     }
 }
 
+/// What follows the `?` of the URL.
+struct Parameters {
+    socket: Option<String>,
+    tls: TlsMode,
+    root: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Parameters {
+    fn of_url(url: &Url) -> Result<Self, SourceError> {
+        let (mut socket, mut tls, mut root) = (None, TlsMode::Preferred, None);
+        let (mut certificate, mut key) = (None, None);
+        for (name, value) in url.query_pairs() {
+            let value = value.into_owned();
+            match name.as_ref() {
+                "socket" => socket = Some(value),
+                "sslmode" | "ssl-mode" => tls = TlsMode::parse(&value)?,
+                "sslca" | "ssl-ca" => root = Some(PathBuf::from(value)),
+                "sslcert" | "ssl-cert" => certificate = Some(PathBuf::from(value)),
+                "sslkey" | "ssl-key" => key = Some(PathBuf::from(value)),
+                _ => {}
+            }
+        }
+        if root.is_some() && matches!(tls, TlsMode::Preferred | TlsMode::Required) {
+            // If a root is named, check it.
+            tls = TlsMode::VerifyCa;
+        }
+        let identity = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(broken_url(&"ssl-cert and ssl-key belong together"));
+            }
+        };
+        Ok(Self { socket, tls, root, identity })
+    }
+}
+
 impl MysqlOptions {
     /// The URL holds nothing but known parameters.
     pub(super) fn of_url(url: &Url) -> Result<Self, SourceError> {
@@ -74,28 +112,10 @@ impl MysqlOptions {
         };
         let host = url.host_str().filter(|host| !host.is_empty()).unwrap_or("localhost");
         let name = bare_ipv6(host).unwrap_or_else(|| host.to_owned());
-        let mut address = Address::Host { name, port: url.port().unwrap_or(3306) };
-        let (mut tls, mut root, mut certificate, mut key) = (TlsMode::Preferred, None, None, None);
-        for (name, value) in url.query_pairs() {
-            match name.as_ref() {
-                "socket" => address = Address::Socket(value.into_owned()),
-                "sslmode" | "ssl-mode" => tls = TlsMode::parse(&value)?,
-                "sslca" | "ssl-ca" => root = Some(PathBuf::from(value.into_owned())),
-                "sslcert" | "ssl-cert" => certificate = Some(PathBuf::from(value.into_owned())),
-                "sslkey" | "ssl-key" => key = Some(PathBuf::from(value.into_owned())),
-                _ => {}
-            }
-        }
-        if root.is_some() && matches!(tls, TlsMode::Preferred | TlsMode::Required) {
-            // If a root is named, check it.
-            tls = TlsMode::VerifyCa;
-        }
-        let identity = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => {
-                return Err(broken_url(&"ssl-cert and ssl-key belong together"));
-            }
+        let Parameters { socket, tls, root, identity } = Parameters::of_url(url)?;
+        let address = match socket {
+            Some(path) => Address::Socket(path),
+            None => Address::Host { name, port: url.port().unwrap_or(3306) },
         };
         let database = decoded(url.path().trim_start_matches('/'))?;
         let builder = OptsBuilder::default()

@@ -2,6 +2,7 @@
 
 use crate::api::classify::shortened;
 use crate::domain::outcome::{Failure, FailureCode};
+use rustls::CertificateError;
 use std::error::Error;
 use std::io;
 
@@ -18,7 +19,7 @@ enum Culprit {
 
 /// The failure of a request to `host` for which no response came, or only a part of one.
 pub(super) fn failure(error: &reqwest::Error, host: &str) -> Failure {
-    let chain = Chain::of(error);
+    let chain = Chain::of(error.source());
     let code = if error.is_connect() {
         FailureCode::Connect
     } else if error.is_timeout() {
@@ -53,52 +54,135 @@ fn what(code: FailureCode, culprit: Culprit, is_timeout: bool, host: &str) -> St
     }
 }
 
-/// The causes of an error.
+/// The causes of an error, from the outermost to the innermost.
+#[derive(Default)]
 struct Chain {
     texts: Vec<String>,
-    is_certificate: bool,
-    is_tls: bool,
+    tls: Option<rustls::Error>,
     last: Option<String>,
 }
 
 impl Chain {
-    fn of(error: &reqwest::Error) -> Self {
-        let mut chain =
-            Self { texts: Vec::new(), is_certificate: false, is_tls: false, last: None };
-        let mut next = error.source();
+    fn of(mut next: Option<&(dyn Error + 'static)>) -> Self {
+        let mut chain = Self::default();
         while let Some(cause) = next {
-            chain.look_at(cause);
+            let held = held(cause);
+            if let Some(tls) = held.downcast_ref::<rustls::Error>() {
+                chain.tls = Some(tls.clone());
+            }
             chain.texts.push(cause.to_string());
-            next = cause.source();
+            next = held.source();
         }
-        chain.last = chain.texts.last().cloned();
+        chain.last = match &chain.tls {
+            Some(rustls::Error::InvalidCertificate(fault)) => Some(certificate_fault(fault)),
+            Some(_) | None => chain.texts.last().cloned(),
+        };
         chain
-    }
-
-    /// An I/O error hides the error that it holds: its source is the next one.
-    fn look_at(&mut self, cause: &(dyn Error + 'static)) {
-        let held = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let held = held.map(|held| held as &(dyn Error + 'static)).unwrap_or(cause);
-        if let Some(tls) = held.downcast_ref::<rustls::Error>() {
-            self.is_tls = true;
-            self.is_certificate |= matches!(tls, rustls::Error::InvalidCertificate(_));
-        }
     }
 
     fn culprit(&self) -> Culprit {
         let has = |text: &str| self.texts.iter().any(|one| one.contains(text));
         if has("tunnel error") {
-            Culprit::Proxy
-        } else if has("dns error") {
-            Culprit::NameResolution
-        } else if self.is_certificate {
-            Culprit::Certificate
-        } else if self.is_tls {
-            Culprit::Tls
-        } else if has("connect error") {
-            Culprit::Connection
-        } else {
-            Culprit::Api
+            return Culprit::Proxy;
+        }
+        match &self.tls {
+            Some(rustls::Error::InvalidCertificate(_)) => Culprit::Certificate,
+            Some(_) => Culprit::Tls,
+            None if has("dns error") => Culprit::NameResolution,
+            None if has("connect error") => Culprit::Connection,
+            None => Culprit::Api,
+        }
+    }
+}
+
+/// An I/O error hides the error that it holds: its own source is the one after that.
+fn held<'a>(mut cause: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    while let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        cause = inner;
+    }
+    cause
+}
+
+/// What is wrong with a certificate, and what to do.
+fn certificate_fault(fault: &CertificateError) -> String {
+    match fault {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired, or this machine's clock is wrong".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet, or this machine's clock is wrong".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it was issued for another host name".to_owned()
+        }
+        CertificateError::UnknownIssuer => {
+            "its issuer is unknown; if it is a private one, let SSL_CERT_FILE name its certificate"
+                .to_owned()
+        }
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is the certificate of a certificate authority, not of a server".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::OtherError;
+    use std::fmt;
+    use std::sync::Arc;
+
+    #[derive(Debug)]
+    struct Outer(&'static str, Option<Box<dyn Error + Send + Sync>>);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    fn culprit(cause: impl Error + Send + Sync + 'static) -> (Culprit, String) {
+        let error = Outer("client error (Connect)", Some(Box::new(cause)));
+        let chain = Chain::of(Some(&error));
+        (chain.culprit(), chain.last.unwrap())
+    }
+
+    #[test]
+    fn what_is_at_fault_is_told_apart() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "Connection refused");
+        let tcp = Outer("tcp connect error", Some(Box::new(refused)));
+        assert_eq!(culprit(tcp), (Culprit::Connection, "Connection refused".to_owned()));
+        let unknown = io::Error::other("Name or service not known");
+        let dns = Outer("dns error", Some(Box::new(unknown)));
+        assert_eq!(culprit(dns).0, Culprit::NameResolution);
+        let tunnel = Outer("tunnel error: unsuccessful", None);
+        assert_eq!(culprit(tunnel).0, Culprit::Proxy);
+        assert_eq!(culprit(io::Error::other(rustls::Error::DecryptError)).0, Culprit::Tls);
+        assert_eq!(culprit(Outer("connection closed", None)).0, Culprit::Api);
+    }
+
+    #[test]
+    fn a_certificate_is_at_fault_however_deep_the_error_lies() {
+        let other = CertificateError::Other(OtherError(Arc::new(Outer("CaUsedAsEndEntity", None))));
+        for (fault, part) in [
+            (CertificateError::Expired, "expired"),
+            (CertificateError::NotValidYet, "clock"),
+            (CertificateError::NotValidForName, "another host name"),
+            (CertificateError::UnknownIssuer, "SSL_CERT_FILE"),
+            (other, "certificate authority"),
+            (CertificateError::Revoked, "Revoked"),
+        ] {
+            let tls = rustls::Error::InvalidCertificate(fault);
+            let (culprit, last) = culprit(io::Error::other(io::Error::other(tls)));
+            assert_eq!(culprit, Culprit::Certificate);
+            assert!(last.contains(part), "{last}");
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::store::StoreError;
 use std::io;
 use std::path::PathBuf;
 
+/// The minimum of files that a run may have open: its own, the store's, and some connections.
+pub const LEAST_OPEN_FILES: u64 = 32;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,6 +68,10 @@ pub enum Error {
     StoppedPlanning(StopReason),
     #[error("Standard output cannot be written: {0}.")]
     Stdout(io::Error),
+    #[error(
+        "The limit on open files (ulimit -n) is {0}, and a run needs {LEAST_OPEN_FILES} or more. Raise it."
+    )]
+    OpenFiles(u64),
     /// The operating system refuses what every run needs.
     #[error("The run cannot be set up: {0}.")]
     Setup(#[from] io::Error),
@@ -101,6 +108,7 @@ impl Error {
             | Self::Proxy(_)
             | Self::KeptOptions { .. }
             | Self::Stdout(_)
+            | Self::OpenFiles(_)
             | Self::Setup(_)
             | Self::Bug(_) => Exit::Failed,
         }

@@ -42,7 +42,7 @@ pub enum DriveError {
     /// The writer is gone; it knows why.
     #[error("the writer ended early")]
     WriterGone,
-    #[error("A lookup ended in an unforeseen way ({0}). Please report this bug.")]
+    #[error("a lookup ended in an unforeseen way ({0})")]
     Task(#[from] JoinError),
 }
 

@@ -7,10 +7,10 @@ mod planning;
 mod prepare;
 
 use crate::app::cli::SyncArgs;
-use crate::app::error::Error;
+use crate::app::error::{Error, LEAST_OPEN_FILES};
 use crate::app::ping::Pinger;
 use crate::app::settings::SyncSettings;
-use crate::app::{logging, signals};
+use crate::app::{logging, os, signals};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
 use crate::stop_switch::StopSwitch;
@@ -26,6 +26,7 @@ use std::time::Instant;
 pub fn run(args: SyncArgs, began: Instant) -> Result<Exit, Error> {
     let settings = SyncSettings::new(args)?;
     logging::start(settings.terminal.verbosity, settings.terminal.log_format);
+    check_open_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut outputs = Outputs::new(&settings.options, &settings)?;
     let pinger = settings.ping.clone().map(Pinger::new).transpose()?;
@@ -43,6 +44,14 @@ pub fn run(args: SyncArgs, began: Instant) -> Result<Exit, Error> {
         pinger.end(exit, &report);
     }
     ended
+}
+
+/// Finds too low a limit before any part of the run fails for it.
+fn check_open_files() -> Result<(), Error> {
+    match os::open_file_limit() {
+        Some(limit) if limit < LEAST_OPEN_FILES => Err(Error::OpenFiles(limit)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What all parts of the command share.

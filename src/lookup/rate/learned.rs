@@ -43,9 +43,6 @@ const SLOWEST: f64 = 0.1;
 /// The lowest rate that is learned before anything was accepted.
 const SLOWEST_AT_FIRST: f64 = 1.0;
 
-/// This many times more starts than answers in a second are a burst.
-const BURST: f64 = 1.5;
-
 /// A change of the rate by this part is news.
 const NEWS: f64 = 0.25;
 
@@ -127,7 +124,7 @@ impl LearnedRate {
         self.recent.pause(from, until);
     }
 
-    /// Notes what came back. Returns the rate, if it is news.
+    /// Notes what came back. Returns the rate, if one was found that is news.
     pub(in crate::lookup) fn settle(
         &mut self,
         admission: Admission,
@@ -140,11 +137,16 @@ impl LearnedRate {
         let taught = match &mut self.known {
             Some(known) if span.request < known.first_request => None,
             Some(known) => known.settle(admission, &self.recent, span.next),
-            None if admission == Admission::Throttled => Some(self.recent.teach(span.next, now)),
+            None if admission == Admission::Throttled => Some(self.recent.teach(span.next)),
             None => None,
         };
-        self.known = Some(taught?);
-        let rate = self.per_second()?;
+        let known = self.known.insert(taught?);
+        if !self.recent.has_admitted {
+            known.raise_to(SLOWEST_AT_FIRST);
+        }
+        let Curve::Steady { accepted: rate, .. } = known.curve else {
+            return None;
+        };
         let is_news = self.reported.is_none_or(|last| (rate / last - 1.0).abs() > NEWS);
         is_news.then(|| *self.reported.insert(rate))
     }
@@ -165,6 +167,14 @@ impl Known {
 
     fn steady(accepted: f64, recovery: f64, first_request: i64) -> Self {
         Self::new(Curve::Steady { accepted: accepted.max(SLOWEST), recovery }, first_request)
+    }
+
+    fn raise_to(&mut self, least: f64) {
+        match &mut self.curve {
+            Curve::Search { from: rate } | Curve::Steady { accepted: rate, .. } => {
+                *rate = rate.max(least);
+            }
+        }
     }
 
     fn per_second(&self) -> f64 {
@@ -221,6 +231,7 @@ struct Recent {
     begin: Option<Instant>,
     paused: Duration,
     paused_until: Option<Instant>,
+    has_admitted: bool,
     slots: [Slot; SLOTS],
     newest: u64,
 }
@@ -242,6 +253,7 @@ impl Recent {
     }
 
     fn admit(&mut self, now: Instant) {
+        self.has_admitted = true;
         self.slot(now).admitted += 1;
     }
 
@@ -278,18 +290,14 @@ impl Recent {
         self.slots.iter().filter(is_recent).map(|slot| f64::from(count(slot))).sum()
     }
 
-    /// What the first 429 teaches.
-    fn teach(&self, next: i64, now: Instant) -> Known {
+    /// What the first 429 teaches: where to begin the search. It may have come after a burst, or
+    /// while the limit of lookups in flight still grew.
+    fn teach(&self, next: i64) -> Known {
         let admitted = self.admitted();
         let started = self.sum(|slot| slot.started);
         if admitted < 1.0 {
             let from = (started / 2.0).max(SLOWEST_AT_FIRST);
             return Known::new(Curve::Search { from }, next);
-        }
-        // A full second of answers tells the rate; less may have been a burst, and so may starts
-        // that most answers are not there for.
-        if self.active(now) >= SLOT * SLOTS as u32 && started < admitted * BURST {
-            return Known::steady(admitted, FIRST_RECOVERY_SECONDS, next);
         }
         Known::new(Curve::Search { from: admitted }, next)
     }

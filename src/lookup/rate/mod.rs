@@ -1,4 +1,4 @@
-//! How many requests a second: evenly srate_limitd starts, at the rate that is set or the one that the
+//! How many requests a second: evenly spaced starts, at the rate that is set or the one that the
 //! API taught, whichever is lower.
 //!
 //! Pure: no clock, no I/O.
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// rate is reached; no more than that, so that it is not passed.
 const LATENESS: Duration = Duration::from_millis(5);
 
-/// Srate_limits the starts of requests, if there is a rate to keep.
+/// Spaces the starts of requests, if there is a rate to keep.
 #[derive(Clone, Debug)]
 pub(in crate::lookup) struct RateLimit {
     set: Option<f64>,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_are_evenly_srate_limitd() {
+    fn starts_are_evenly_spaced() {
         let starts = starts(10.0, &[Duration::ZERO], 4);
         assert_eq!(starts, [0, 100, 200, 300].map(Duration::from_millis));
     }

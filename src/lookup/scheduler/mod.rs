@@ -162,6 +162,12 @@ impl Scheduler {
             self.stop(StopReason::Outage { wait, cause });
             return self.next(now);
         }
+        if let Some(since) = self.throttled_since
+            && self.throttled_until().is_some_and(|until| until <= now)
+        {
+            self.stop(StopReason::OnlyThrottled(now.saturating_duration_since(since)));
+            return self.next(now);
+        }
         self.resolve_doubt(now);
         if let Some(step) = self.steps.pop_front() {
             return step;
@@ -227,8 +233,17 @@ impl Scheduler {
         let gives_up_at = self.outage.gives_up_at();
         let silent_at = self.outage.silent_at(self.in_flight());
         let renewed_at = self.canary.renewed_at().filter(|_| !self.held.is_empty());
-        let alarms = [gives_up_at, silent_at, renewed_at].into_iter().flatten();
+        let throttled_until = self.throttled_until();
+        let alarms = [gives_up_at, silent_at, renewed_at, throttled_until].into_iter().flatten();
         Step::Wait(alarms.filter(|at| *at > now).chain(until).min())
+    }
+
+    /// When nothing but 429s will have come back for as long as allowed. If the API asked for a pause
+    /// until then, the response after it decides. An outage is judged by itself.
+    fn throttled_until(&self) -> Option<Instant> {
+        let until = self.throttled_since? + self.settings.max_retry_after;
+        let is_paused_then = self.paused_until.is_some_and(|paused_until| paused_until >= until);
+        (!is_paused_then && !self.outage.is_outage()).then_some(until)
     }
 
     fn in_flight(&self) -> usize {

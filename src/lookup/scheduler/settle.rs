@@ -155,9 +155,8 @@ impl Scheduler {
             self.steps.push_back(Step::Notice(Notice::RateLearned(rate)));
         }
         let since = *self.throttled_since.get_or_insert(now);
-        let time = now.saturating_duration_since(since);
-        if time >= self.settings.max_retry_after {
-            self.stop(StopReason::OnlyThrottled(time));
+        if now >= since + self.settings.max_retry_after {
+            self.stop(StopReason::OnlyThrottled(now.saturating_duration_since(since)));
         }
     }
 

@@ -9,8 +9,17 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 tools=$target/compare
 [ -x "$tools/bin/python" ] || python3 -m venv "$tools"
 "$tools/bin/pip" install --quiet 'aiohttp==3.14.5' 'tenacity==9.2.1' 'sqlite-utils==4.2.1' 'dlt[sqlalchemy]==1.31.0'
-[ -x "$tools/bin/qsv" ] || cargo install qsv --version 16.1.0 --locked --no-default-features \
-  --features feature_capable,fetch --root "$tools"
+# The published crate calls a method that only its own copy of a dependency has; another command uses it.
+qsv() {
+  cargo install qsv --version 16.1.0 --locked --no-default-features --features feature_capable,fetch \
+    --root "$tools" && return
+  rm -rf "$tools/qsv-source"
+  cp -r "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/qsv-16.1.0 "$tools/qsv-source"
+  sed -i '/\.preserve_key_order(true)/d' "$tools/qsv-source/src/cmd/json.rs"
+  cargo install --path "$tools/qsv-source" --locked --no-default-features \
+    --features feature_capable,fetch --bin qsv --root "$tools"
+}
+[ -x "$tools/bin/qsv" ] || qsv
 cargo build --release --quiet
 grep -m 1 'model name' /proc/cpuinfo | sed 's/.*: //' || true
 echo "$(nproc) cores, $(uname -sr), $(git describe --always --dirty)"

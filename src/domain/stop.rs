@@ -88,6 +88,10 @@ impl fmt::Display for StopReason {
                 grouped(*unanswered),
                 grouped(*settled)
             ),
+            // Something answered, if the cause is a status.
+            Self::Outage { wait, cause } if cause.starts_with("HTTP ") => {
+                write!(f, "the API returned nothing but errors for {} ({cause})", time(wait))
+            }
             Self::Outage { wait, cause } => {
                 write!(f, "the API was unreachable for {} ({cause})", time(wait))
             }

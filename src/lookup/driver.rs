@@ -216,10 +216,14 @@ fn print_notice(notice: &Notice) {
     match notice {
         Notice::OutageBegan { cause } => {
             let cause = escaped(cause);
+            let what = match cause.starts_with("HTTP ") {
+                true => "returns nothing but errors",
+                false => "is unreachable",
+            };
             tracing::warn!(
                 event = "outage_began",
                 cause = &*cause,
-                "the API is unreachable ({cause}); waiting until it answers again"
+                "the API {what} ({cause}); waiting until it answers again"
             );
         }
         Notice::OutageEnded { time } => {

@@ -8,6 +8,7 @@ use crate::display::{escaped, shown};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
 use crate::plan::build::PlanError;
+use crate::plan::staging::StagingError;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::store::StoreError;
 use std::io;
@@ -66,6 +67,11 @@ pub enum Error {
     Sandbox(io::Error),
     #[error("The run was stopped while it planned: {0}. Nothing was changed.")]
     StoppedPlanning(StopReason),
+    #[error(
+        "The rows of the source cannot wait beside the store ({0}). Make room there, or name a store \
+         in another folder with --store; nothing was changed."
+    )]
+    Staging(StagingError),
     #[error("Standard output cannot be written: {0}.")]
     Stdout(io::Error),
     #[error(
@@ -109,6 +115,7 @@ impl Error {
             | Self::KeptOptions { .. }
             | Self::Stdout(_)
             | Self::OpenFiles(_)
+            | Self::Staging(_)
             | Self::Setup(_)
             | Self::Bug(_) => Exit::Failed,
         }
@@ -132,11 +139,18 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+impl From<StagingError> for Error {
+    fn from(error: StagingError) -> Self {
+        Self::Staging(error)
+    }
+}
+
 impl<E: Into<Self>> From<PlanError<E>> for Error {
     fn from(error: PlanError<E>) -> Self {
         match error {
             PlanError::Source(error) => error.into(),
             PlanError::Stopped(reason) => Self::StoppedPlanning(reason),
+            PlanError::Staging(error) => Self::Staging(error),
             PlanError::Store(error) => error.into(),
         }
     }

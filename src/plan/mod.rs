@@ -2,4 +2,5 @@
 
 pub mod build;
 pub mod cursor;
+pub mod staging;
 mod tombstones;

@@ -1,6 +1,7 @@
 //! One run at a time writes a store, whatever path leads to it, and readers never delay it.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::process::Command;
 use std::time::Duration;
@@ -66,6 +67,24 @@ fn an_open_read_transaction_does_not_delay_the_end() {
     drop(reader);
     dir.sync(sandbox.url()).run().exits(0).never_shows("Another program reads");
     assert_eq!(dir.path("s.db-wal").metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn while_a_run_waits_for_its_source_other_programs_can_write() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    api.has_all(emails(20));
+    dir.emails(emails(3));
+    dir.sync(api.url()).run().exits(0);
+    let mut run = dir.sync_of(api.url(), ["-", "--limit", "10"]).stdin_open().start();
+    let mut stdin = run.process.stdin.take().expect("standard input");
+    // More than fits into the pipe and the program's buffers.
+    let rows = emails(20_000).join("\n");
+    stdin.write_all(b"email\n").and_then(|()| stdin.write_all(rows.as_bytes())).unwrap();
+    dir.alter("CREATE TABLE notes (a); INSERT INTO notes VALUES (1)");
+    drop(stdin);
+    run.wait().exits(4);
+    dir.has_rows("SELECT planned FROM runs ORDER BY id", ["3", "20000"]);
+    dir.has_rows("SELECT a FROM notes", ["1"]);
 }
 
 #[test]

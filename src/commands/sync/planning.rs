@@ -6,14 +6,16 @@ use crate::display::{counted, grouped};
 use crate::domain::counts::HttpTally;
 use crate::domain::run::RunReport;
 use crate::domain::stop::StopReason;
-use crate::plan::build::{PlanSettings, PlanSummary, build, unanswered_emails};
-use crate::source::{self, InputRow};
+use crate::plan::build::{PlanError, PlanSettings, PlanSummary, build, unanswered_emails};
+use crate::plan::staging::{StagedRows, stage};
+use crate::source::{self, InputRow, SourceSettings};
 use crate::stop_switch::StopSwitch;
 use crate::store::finish::end_killed_runs;
 use crate::store::{Store, runs};
 use crate::time;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -96,18 +98,20 @@ pub(super) async fn plan_aside(
 impl Planner {
     fn plan(&self, store: &mut Store, stop: &StopSwitch) -> Result<Planned, Error> {
         let (Self::ToKeep { plan, .. } | Self::Trial(plan)) = self;
+        let source = match &plan.emails {
+            Emails::Source(settings) => Some(Source::read(settings, store.path(), stop)?),
+            Emails::Unanswered => None,
+        };
         let transaction =
             store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let begun = Begun { store: &transaction, plan, now: time::now(), stop };
-        let planned = match &plan.emails {
-            Emails::Source(settings) => {
-                let mut rows = source::open(settings)?;
-                let read_as = rows.description().to_owned();
-                let mut planned = begun.plan(&read_as, &mut rows)?;
-                planned.run.warnings.extend(rows.warnings());
-                Planned { notes: rows.notes(), first_rows: rows.first_rows().to_vec(), ..planned }
+        let planned = match source {
+            Some(Source { read_as, warnings, notes, first_rows, rows }) => {
+                let mut planned = begun.plan(&read_as, rows)?;
+                planned.run.warnings.extend(warnings);
+                Planned { notes, first_rows, ..planned }
             }
-            Emails::Unanswered => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
+            None => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
         };
         match self {
             Self::ToKeep { options, .. } => {
@@ -117,6 +121,30 @@ impl Planner {
             Self::Trial(_) => transaction.rollback()?,
         }
         Ok(planned)
+    }
+}
+
+/// A source that was read to its end, before the store is locked for writing.
+struct Source {
+    read_as: String,
+    warnings: Vec<String>,
+    notes: Option<String>,
+    first_rows: Vec<InputRow>,
+    rows: StagedRows,
+}
+
+impl Source {
+    fn read(settings: &SourceSettings, store: &Path, stop: &StopSwitch) -> Result<Self, Error> {
+        let mut open = source::open(settings)?;
+        let read_as = open.description().to_owned();
+        let rows = stage(&mut open, store, stop).map_err(PlanError::from)?;
+        Ok(Self {
+            read_as,
+            warnings: open.warnings().into_iter().collect(),
+            notes: open.notes(),
+            first_rows: open.first_rows().to_vec(),
+            rows,
+        })
     }
 }
 

@@ -333,10 +333,12 @@ SELECT c.id AS customer_id, o.order_id, o.seen_after, o.first_seen_at, o.removed
 FROM _order_intervals AS o
 JOIN _customers AS c ON c.key = o.customer_key;
 
+-- Every interval has a customer. A left join lets SQLite leave the customers out of a query that does
+-- not name them, which halves the time of finding shared devices.
 CREATE VIEW current_devices AS
 SELECT c.id AS customer_id, c.email, d.device_id, d.assigned_after, d.assigned_at, c.synced_at
 FROM _device_intervals AS d
-JOIN _customers AS c ON c.key = d.customer_key
+LEFT JOIN _customers AS c ON c.key = d.customer_key
 WHERE d.unassigned_at IS NULL;
 
 CREATE VIEW current_orders AS

@@ -29,7 +29,7 @@ fn read(document: &str) -> String {
 }
 
 /// Checks that the generated section `name` of `document` holds `text`, or writes it.
-fn generated(document: &str, name: &str, text: &str) {
+pub(crate) fn generated(document: &str, name: &str, text: &str) {
     // Several tests write sections of one document.
     static DOCUMENTS: Mutex<()> = Mutex::new(());
     let _writing = DOCUMENTS.lock();
@@ -146,14 +146,37 @@ fn the_readme_stays_short_and_its_links_work() {
     for document in documents.iter().filter(|path| path.extension().is_some_and(|e| e == "md")) {
         let text = read(document.to_str().expect("a plain name"));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap_or_default();
-            if link.contains("://") || link.contains(' ') || file.is_empty() {
+            if link.contains("://") || link.contains(' ') {
                 continue;
             }
-            let target = root().join(document.parent().expect("a folder")).join(file);
-            assert!(target.exists(), "{}: the link {link} leads nowhere", document.display());
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                document.clone()
+            } else {
+                document.parent().expect("a folder").join(file)
+            };
+            let shown = document.display();
+            assert!(root().join(&target).exists(), "{shown}: {link}: no such file");
+            if !anchor.is_empty() {
+                let text = read(target.to_str().expect("a plain name"));
+                let known = anchors(&text);
+                assert!(known.contains(anchor), "{shown}: {link}: no such heading: {known:?}");
+            }
         }
     }
+}
+
+/// The anchors of a document's headings, as GitHub makes them: in lower case, without punctuation, with
+/// hyphens for spaces.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let outside_code = document.split("```").step_by(2);
+    let headings = outside_code.flat_map(str::lines).filter_map(|line| line.strip_prefix('#'));
+    let anchor = |heading: &str| {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
 }
 
 /// The recipes that can run anywhere: blocks of ```` ```sh run ````.

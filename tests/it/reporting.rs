@@ -2,12 +2,14 @@
 //! docs/REPORTING.md with the SQL that stands there, asked of a store whose history is known.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, Statement};
 use serde_json::{Value, json};
 use telemetron_sync::sandbox::Reply;
 
+use crate::docs::generated;
 use crate::support::api::{Api, customer, with};
 use crate::support::dir::TestDir;
 
@@ -301,6 +303,66 @@ fn a_run_leaves_statistics_of_every_large_table() {
     for table in ["_changes", "_customers", "_device_intervals", "_emails", "_order_intervals"] {
         assert!(known.contains(table), "{table}: {known:?}");
     }
+}
+
+#[test]
+fn the_docs_explain_every_column_as_the_store_does() {
+    let dir = history();
+    let mut text = String::new();
+    let names = "SELECT table_name FROM data_dictionary GROUP BY table_name ORDER BY min(rowid)";
+    for name in dir.rows(names) {
+        write!(text, "\n### {name}\n\n| column | type | meaning |\n| --- | --- | --- |\n").unwrap();
+        for row in dir.rows(&format!(
+            "SELECT '| `' || column_name || '` | ' || type || ' | ' || meaning || ' |'
+             FROM data_dictionary WHERE table_name = '{name}' ORDER BY rowid"
+        )) {
+            writeln!(text, "{row}").unwrap();
+        }
+    }
+    text.push('\n');
+    generated("docs/REPORTING.md", "data dictionary", &text);
+}
+
+/// A text as YAML in single quotes.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[test]
+fn the_docs_sample_for_datasette_explains_what_the_store_does() {
+    let dir = history();
+    let mut text = "    tables:\n".to_owned();
+    let names = "SELECT table_name FROM data_dictionary GROUP BY table_name ORDER BY min(rowid)";
+    for name in dir.rows(names) {
+        write!(text, "      {name}:\n        columns:\n").unwrap();
+        let columns = format!(
+            "SELECT column_name, meaning FROM data_dictionary
+             WHERE table_name = '{name}' ORDER BY rowid"
+        );
+        for row in dir.rows(&columns) {
+            let (column, meaning) = row.split_once('|').expect("two cells");
+            writeln!(text, "          {column}: {}", quoted(meaning)).unwrap();
+        }
+    }
+    let private = "SELECT name FROM sqlite_schema
+        WHERE type = 'table' AND (name LIKE '\\_%' ESCAPE '\\' OR name = 'sqlite_sequence')
+        ORDER BY name";
+    for name in dir.rows(private) {
+        write!(text, "      {name}:\n        hidden: true\n").unwrap();
+    }
+    text.push_str("    queries:\n");
+    for Question { title, sql, .. } in questions() {
+        let words =
+            title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let name = words.collect::<Vec<_>>().join("-").to_lowercase();
+        write!(text, "      {name}:\n        title: {}\n        sql: |-\n", quoted(&title))
+            .unwrap();
+        for line in sql.trim_end().trim_end_matches(';').lines() {
+            writeln!(text, "          {line}").unwrap();
+        }
+    }
+    text.push_str("# ");
+    generated("samples/datasette.yml", "Datasette", &text);
 }
 
 #[test]

@@ -7,17 +7,16 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# try NAME=VALUE... -- FILTER...: the tests of the test binary $of that match, whose figures are
-# printed.
-of=it
+# try NAME=VALUE... -- FILTER...: the tests of the target $of that match, whose figures are printed.
+of=(--test it)
 try() {
   local settings=(RUST_BACKTRACE=0)
   while [ "$1" != -- ]; do settings+=("$1"); shift; done
   shift
   local began=$SECONDS
-  if ! env "${settings[@]}" cargo test --locked --test "$of" "$@" -- --nocapture >"$log" 2>&1; then
+  if ! env "${settings[@]}" cargo test --locked "${of[@]}" "$@" -- --nocapture >"$log" 2>&1; then
     tail -n 60 "$log"
-    echo "failed: ${settings[*]} cargo test --test $of $*"
+    echo "failed: ${settings[*]} cargo test ${of[*]} $*"
     exit 1
   fi
   grep -o 'figure: .*' "$log" || true
@@ -26,11 +25,15 @@ try() {
 }
 
 # Built once, so that it does not count.
-cargo test --locked --test it --test integrity --no-run --quiet
+cargo test --locked --lib --test it --test integrity --no-run --quiet
 
 try KILLS="${KILLS:-1000}" -- kills::
-of=integrity try POWER_CUTS="${POWER_CUTS:-100000}" -- power::
-of=integrity try HISTORIES="${HISTORIES:-10000}" -- model::
+of=(--test integrity)
+try POWER_CUTS="${POWER_CUTS:-100000}" -- power::
+try HISTORIES="${HISTORIES:-10000}" -- model::
+of=(--lib)
+try NIGHTS="${NIGHTS:-200}" -- night::
+of=(--test it)
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers
 try FUZZ="${FUZZ:-1000000}" -- fuzz::waits

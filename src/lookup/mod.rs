@@ -18,4 +18,4 @@ mod rate;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;

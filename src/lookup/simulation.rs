@@ -8,7 +8,7 @@ use crate::domain::outcome::{
 use crate::domain::stop::StopReason;
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::{Adapting, Beginning, LookupSettings, Progress};
-use crate::lookup::step::{KeyReread, Moment, Notice, RequestKind, Step, Ticket};
+use crate::lookup::step::{KeyReread, Moment, Notice, Places, RequestKind, Step, Ticket};
 use crate::time;
 use fastrand::Rng;
 use jiff::Timestamp;
@@ -17,21 +17,33 @@ use std::time::{Duration, Instant};
 
 /// A request as the simulated API sees it.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// The number of its email in the plan.
-    pub(super) number: usize,
+    pub(crate) number: usize,
     /// How often this email was looked up before, canaries included.
-    pub(super) before: usize,
-    pub(super) at: Duration,
-    pub(super) kind: RequestKind,
+    pub(crate) before: usize,
+    pub(crate) at: Duration,
+    pub(crate) kind: RequestKind,
 }
 
 /// The simulated API. The latency of an attempt is the time that it takes.
-pub(super) trait Api {
+pub(crate) trait Api {
     fn respond(&mut self, request: &Request) -> Attempt;
 
     /// Looks at the scheduler when an attempt comes back, before it takes it.
-    fn observe(&mut self, _attempt: &Attempt, _scheduler: &Scheduler, _at: Duration) {}
+    fn observe(
+        &mut self,
+        _attempt: &Attempt,
+        _kind: RequestKind,
+        _scheduler: &Scheduler,
+        _at: Duration,
+    ) {
+    }
+
+    /// What reading the key again brings; `None`: what the simulation says.
+    fn reread_key(&mut self, _at: Duration) -> Option<KeyReread> {
+        None
+    }
 }
 
 impl<F: FnMut(&Request) -> Attempt> Api for F {
@@ -40,24 +52,33 @@ impl<F: FnMut(&Request) -> Attempt> Api for F {
     }
 }
 
-/// One process of a run.
-pub(super) struct Simulation {
-    pub(super) settings: LookupSettings,
-    pub(super) beginning: Beginning,
-    /// The size of the plan; `None`: endless.
-    pub(super) emails: Option<usize>,
-    pub(super) seed: u64,
-    /// It ends then, finished or not.
-    pub(super) until: Option<Duration>,
-    /// Emails that earlier runs got an answer for.
-    pub(super) answered_earlier: Vec<usize>,
-    /// What each reading of the key again brings, from the first on; then the same.
-    pub(super) rereads: Vec<KeyReread>,
+/// Where the emails of a simulated process come from, and where their outcomes go.
+pub(crate) trait Plan {
+    fn next_page(&mut self, wanted: usize) -> Vec<PlannedEmail>;
+    fn canaries(&mut self, places: Places) -> CanaryCandidates;
+    fn settled(&mut self, _settled: &Settled) {}
 }
 
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+/// One process of a run.
+pub(crate) struct Simulation {
+    pub(crate) settings: LookupSettings,
+    pub(crate) beginning: Beginning,
+    /// The time at its beginning, by the wall clock.
+    pub(crate) began_at: Timestamp,
+    /// The size of the plan; `None`: endless.
+    pub(crate) emails: Option<usize>,
+    pub(crate) seed: u64,
+    /// It ends then, finished or not.
+    pub(crate) until: Option<Duration>,
+    /// Emails that earlier runs got an answer for.
+    pub(crate) answered_earlier: Vec<usize>,
+    /// What each reading of the key again brings, from the first on; then the same.
+    pub(crate) rereads: Vec<KeyReread>,
+}
 
-pub(super) fn settings() -> LookupSettings {
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(crate) fn settings() -> LookupSettings {
     LookupSettings {
         concurrency: 4,
         adapting: Adapting::On,
@@ -72,24 +93,25 @@ pub(super) fn settings() -> LookupSettings {
 
 /// How it went.
 #[derive(Debug)]
-pub(super) struct Run {
-    pub(super) scheduler: Scheduler,
-    pub(super) requests: Vec<Request>,
-    pub(super) settled: Vec<Settled>,
-    pub(super) notices: Vec<Notice>,
-    pub(super) time: Duration,
-    pub(super) rereads: usize,
-    pub(super) reconnects: usize,
-    pub(super) max_in_flight: usize,
-    pub(super) last_found: Duration,
+pub(crate) struct Run {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) settled: Vec<Settled>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) time: Duration,
+    pub(crate) rereads: usize,
+    pub(crate) reconnects: usize,
+    pub(crate) max_in_flight: usize,
+    pub(crate) last_found: Duration,
 }
 
 impl Simulation {
-    pub(super) fn new(emails: usize) -> Self {
+    pub(crate) fn new(emails: usize) -> Self {
         let progress = Progress { planned: emails as u64, ..Progress::default() };
         Self {
             settings: settings(),
             beginning: Beginning { first_request: 1, progress, learned: None },
+            began_at: Timestamp::UNIX_EPOCH,
             emails: Some(emails),
             seed: 1,
             until: None,
@@ -98,18 +120,24 @@ impl Simulation {
         }
     }
 
-    pub(super) fn with(mut self, change: impl FnOnce(&mut LookupSettings)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut LookupSettings)) -> Self {
         change(&mut self.settings);
         self
     }
 
     /// Runs to the end against this API.
-    pub(super) fn run(self, api: &mut impl Api) -> Run {
+    pub(crate) fn run(mut self, api: &mut impl Api) -> Run {
+        let answered = std::mem::take(&mut self.answered_earlier);
+        let mut plan = Numbers { emails: self.emails, offered: 0, answered };
+        self.run_plan(api, &mut plan)
+    }
+
+    /// Runs this plan to the end against this API.
+    pub(crate) fn run_plan(self, api: &mut impl Api, plan: &mut impl Plan) -> Run {
         let scheduler =
             Scheduler::new(self.settings.clone(), self.beginning, Rng::with_seed(self.seed));
         let playing = Playing {
             begin: time::instant(),
-            offered: 0,
             in_flight: BTreeMap::new(),
             before: HashMap::new(),
             run: Run {
@@ -125,19 +153,53 @@ impl Simulation {
             },
             simulation: self,
         };
-        playing.play(api)
+        playing.play(api, plan)
     }
 
     /// Runs to the end against an API in which every request takes as long as its attempt says.
-    pub(super) fn against(self, mut respond: impl FnMut(&Request) -> Attempt) -> Run {
+    pub(crate) fn against(self, mut respond: impl FnMut(&Request) -> Attempt) -> Run {
         self.run(&mut |request: &Request| respond(request))
+    }
+}
+
+/// The plan of emails 0, 1, 2 and so on.
+struct Numbers {
+    emails: Option<usize>,
+    offered: usize,
+    answered: Vec<usize>,
+}
+
+impl Numbers {
+    fn left(&self) -> usize {
+        self.emails.map_or(usize::MAX / 2, |emails| emails - self.offered)
+    }
+}
+
+impl Plan for Numbers {
+    fn next_page(&mut self, wanted: usize) -> Vec<PlannedEmail> {
+        let numbers = self.offered..self.offered + wanted.min(self.left());
+        self.offered = numbers.end;
+        let page = numbers.map(|number| PlannedEmail {
+            position: number as i64,
+            key: number as i64,
+            email: email(number),
+            resolved_to: None,
+        });
+        page.collect()
+    }
+
+    fn canaries(&mut self, places: Places) -> CanaryCandidates {
+        let left = self.left();
+        let at = |place: f64| email(self.offered + (left as f64 * place) as usize);
+        let planned = if left > 0 { places.map(at).to_vec() } else { Vec::new() };
+        let answered = self.answered.iter().map(|number| email(*number));
+        CanaryCandidates { planned, answered: answered.collect() }
     }
 }
 
 struct Playing {
     simulation: Simulation,
     begin: Instant,
-    offered: usize,
     /// By when they come back, and a number that tells them apart.
     in_flight: BTreeMap<(Duration, usize), (Ticket, Attempt)>,
     before: HashMap<usize, usize>,
@@ -145,7 +207,7 @@ struct Playing {
 }
 
 impl Playing {
-    fn play(mut self, api: &mut impl Api) -> Run {
+    fn play(mut self, api: &mut impl Api, plan: &mut impl Plan) -> Run {
         let mut idle_steps = 0;
         while self.simulation.until.is_none_or(|until| self.run.time < until) {
             idle_steps += 1;
@@ -160,19 +222,17 @@ impl Playing {
                     if !matches!(settled.outcome, Outcome::Failed { .. }) {
                         self.run.last_found = self.run.time;
                     }
+                    plan.settled(&settled);
                     self.run.settled.push(settled);
                 }
-                Step::Refill(wanted) => {
-                    let page = self.page(wanted);
-                    self.run.scheduler.offer(page);
-                }
+                Step::Refill(wanted) => self.run.scheduler.offer(plan.next_page(wanted)),
                 Step::FindCanaries(places) => {
-                    let candidates = self.candidates(places);
-                    self.run.scheduler.offer_canaries(candidates);
+                    self.run.scheduler.offer_canaries(plan.canaries(places));
                 }
                 Step::RereadKey => {
-                    let reread = self.simulation.rereads.get(self.run.rereads);
-                    self.run.scheduler.key_reread(*reread.unwrap_or(&KeyReread::Same));
+                    let next = self.simulation.rereads.get(self.run.rereads).copied();
+                    let reread = api.reread_key(self.run.time).or(next);
+                    self.run.scheduler.key_reread(reread.unwrap_or(KeyReread::Same));
                     self.run.rereads += 1;
                 }
                 Step::Reconnect => self.run.reconnects += 1,
@@ -196,30 +256,6 @@ impl Playing {
         self.run.max_in_flight = self.run.max_in_flight.max(self.in_flight.len());
     }
 
-    fn left(&self) -> usize {
-        self.simulation.emails.map_or(usize::MAX / 2, |emails| emails - self.offered)
-    }
-
-    fn page(&mut self, wanted: usize) -> Vec<PlannedEmail> {
-        let numbers = self.offered..self.offered + wanted.min(self.left());
-        self.offered = numbers.end;
-        let page = numbers.map(|number| PlannedEmail {
-            position: number as i64,
-            key: number as i64,
-            email: email(number),
-            resolved_to: None,
-        });
-        page.collect()
-    }
-
-    fn candidates(&self, places: [f64; 3]) -> CanaryCandidates {
-        let left = self.left();
-        let at = |place: f64| email(self.offered + (left as f64 * place) as usize);
-        let planned = if left > 0 { places.map(at).to_vec() } else { Vec::new() };
-        let answered = self.simulation.answered_earlier.iter().map(|number| email(*number));
-        CanaryCandidates { planned, answered: answered.collect() }
-    }
-
     fn wait(&mut self, until: Option<Instant>, api: &mut impl Api) {
         let until = until.map(|until| until - self.begin);
         let back = self.in_flight.first_key_value().map(|((back, _), _)| *back);
@@ -229,73 +265,74 @@ impl Playing {
             return;
         }
         let Some((_, (ticket, attempt))) = self.in_flight.pop_first() else { return };
-        api.observe(&attempt, &self.run.scheduler, self.run.time);
-        let at = Moment { mono: self.begin + self.run.time, wall: Timestamp::UNIX_EPOCH };
+        api.observe(&attempt, ticket.kind(), &self.run.scheduler, self.run.time);
+        let (began, time) = (self.simulation.began_at, self.run.time);
+        let at = Moment { mono: self.begin + time, wall: began + time };
         self.run.scheduler.settle(ticket, attempt, at);
     }
 }
 
 impl Run {
     /// How often this email was looked up, canaries aside.
-    pub(super) fn attempts(&self, number: usize) -> usize {
+    pub(crate) fn attempts(&self, number: usize) -> usize {
         let of_email = |one: &&Request| one.number == number && one.kind != RequestKind::Check;
         self.requests.iter().filter(of_email).count()
     }
 
-    pub(super) fn checks(&self) -> usize {
+    pub(crate) fn checks(&self) -> usize {
         self.requests.iter().filter(|one| one.kind == RequestKind::Check).count()
     }
 
-    pub(super) fn outcome(&self, number: usize) -> &Outcome {
+    pub(crate) fn outcome(&self, number: usize) -> &Outcome {
         &self.settled.iter().find(|one| one.planned.key == number as i64).unwrap().outcome
     }
 
-    pub(super) fn failed(&self) -> usize {
+    pub(crate) fn failed(&self) -> usize {
         let failed = |one: &&Settled| matches!(one.outcome, Outcome::Failed { .. });
         self.settled.iter().filter(failed).count()
     }
 
-    pub(super) fn stop(&self) -> Option<&StopReason> {
+    pub(crate) fn stop(&self) -> Option<&StopReason> {
         self.scheduler.stop_reason()
     }
 }
 
-fn email(number: usize) -> String {
-    format!("e{number}@x")
+pub(crate) fn email(number: usize) -> String {
+    format!("e{number}@x.io")
 }
 
 fn number(email: &str) -> usize {
-    email.trim_start_matches('e').trim_end_matches("@x").parse().unwrap()
+    email.trim_start_matches('e').trim_end_matches("@x.io").parse().unwrap()
 }
 
-pub(super) const LATENCY: Duration = Duration::from_millis(50);
+pub(crate) const LATENCY: Duration = Duration::from_millis(50);
 
 fn attempt(status: Option<u16>, answer: Answer) -> Attempt {
     Attempt { answer, status, retry_after: None, latency: LATENCY }
 }
 
-pub(super) fn found() -> Attempt {
+pub(crate) fn found() -> Attempt {
     let customer = CustomerBody::new(br#"{"id":"c"}"#).unwrap();
     attempt(Some(200), Answer::Found(Box::new(customer)))
 }
 
-pub(super) fn failing(code: FailureCode, status: Option<u16>) -> Attempt {
+pub(crate) fn failing(code: FailureCode, status: Option<u16>) -> Attempt {
     attempt(status, Answer::Retry(Failure::new(code, code.name())))
 }
 
-pub(super) fn server_error() -> Attempt {
+pub(crate) fn server_error() -> Attempt {
     failing(FailureCode::ServerError, Some(500))
 }
 
-pub(super) fn throttled(retry_after: Option<u64>) -> Attempt {
+pub(crate) fn throttled(retry_after: Option<u64>) -> Attempt {
     let retry_after = retry_after.map(Duration::from_secs);
     Attempt { retry_after, ..failing(FailureCode::RateLimited, Some(429)) }
 }
 
-pub(super) fn refused() -> Attempt {
+pub(crate) fn refused() -> Attempt {
     attempt(Some(401), Answer::KeyRefused)
 }
 
-pub(super) fn permanent() -> Attempt {
+pub(crate) fn permanent() -> Attempt {
     attempt(Some(418), Answer::Failed(Failure::new(FailureCode::UnexpectedStatus, "x")))
 }

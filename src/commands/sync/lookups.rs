@@ -129,7 +129,10 @@ async fn work(
 }
 
 /// What the last run learned about this API.
-fn load_learned(store: &Connection, api_url: &str) -> Result<Option<LearnedLimits>, Error> {
+pub(super) fn load_learned(
+    store: &Connection,
+    api_url: &str,
+) -> Result<Option<LearnedLimits>, Error> {
     let learned = learned::load(store, api_url)?;
     Ok(learned.map(|learned| LearnedLimits {
         concurrency: learned.concurrency.map_or(0, |limit| limit as usize),
@@ -138,7 +141,11 @@ fn load_learned(store: &Connection, api_url: &str) -> Result<Option<LearnedLimit
 }
 
 /// Remembers what this run learned about the API, for the next one.
-fn save_learned(store: &Store, api_url: &str, learned: LearnedLimits) -> Result<(), Error> {
+pub(super) fn save_learned(
+    store: &Store,
+    api_url: &str,
+    learned: LearnedLimits,
+) -> Result<(), Error> {
     let LearnedLimits { concurrency, rate } = learned;
     let limits = learned::LearnedLimits { concurrency: u32::try_from(concurrency).ok(), rate };
     learned::save(&store.connection, api_url, limits, &time::text(time::now()))?;

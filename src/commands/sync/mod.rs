@@ -2,6 +2,8 @@
 
 mod dry_run;
 mod lookups;
+#[cfg(test)]
+mod night;
 mod outputs;
 mod planning;
 mod prepare;

@@ -6,6 +6,7 @@ use crate::domain::outcome::{Answer, Attempt, FailureCode};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::LearnedLimits;
 use crate::lookup::simulation::{Api, Request, Run, Simulation};
+use crate::lookup::step::RequestKind;
 use std::fmt;
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ impl Api for Measured<'_> {
         self.server.respond(&self.phases[phase], request, self.scenario.emails)
     }
 
-    fn observe(&mut self, attempt: &Attempt, scheduler: &Scheduler, at: Duration) {
+    fn observe(&mut self, attempt: &Attempt, _: RequestKind, scheduler: &Scheduler, at: Duration) {
         self.server.responded(attempt);
         let (at, since) = self.phase(at);
         let (phase, figures) = (&self.phases[at], &mut self.figures[at]);

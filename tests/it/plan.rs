@@ -1,6 +1,7 @@
 //! What is looked up, in which order, and how much of it.
 
 use crate::support::api::{Api, emails};
+use crate::support::clock::wait_until;
 use crate::support::dir::TestDir;
 
 /// One at a time, so that requests come in the order of the plan.
@@ -161,4 +162,19 @@ fn the_newest_unfinished_run_is_resumed_unless_another_is_named() {
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
     assert_eq!(api.requested_emails(), ["b@x.io", "c@x.io", "a@x.io"]);
+}
+
+#[test]
+fn a_large_plan_after_a_tiny_one_does_not_use_the_statistics_of_the_tiny_one() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    api.has_all(emails(1));
+    dir.emails(emails(1));
+    dir.sync(api.url()).run().exits(0);
+    dir.emails(emails(5000));
+    let run = dir.sync(api.url()).args(["--rate", "10/s"]).start();
+    let answered = "SELECT coalesce(max(planned - pending), 0) FROM runs WHERE id = 2";
+    wait_until("the run writes", || dir.number(answered) > 0);
+    let rows = "SELECT max(CAST(stat AS INTEGER)) > 1000 FROM sqlite_stat1 WHERE tbl = '_emails'";
+    dir.has_rows(rows, ["1"]);
+    assert!(run.kill());
 }

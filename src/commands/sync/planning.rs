@@ -117,6 +117,8 @@ impl Planner {
             Self::ToKeep { options, .. } => {
                 runs::save_settings(&transaction, planned.run.run_id, options)?;
                 transaction.commit()?;
+                // The statistics of a far smaller store would make each page of the plan a full scan.
+                store.update_statistics()?;
             }
             Self::Trial(_) => transaction.rollback()?,
         }

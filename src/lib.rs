@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod api;
 pub mod store;
 pub mod report;
+pub mod publish;
 // What surrounds the path.
 pub mod app;
 pub mod commands;

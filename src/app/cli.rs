@@ -33,6 +33,10 @@ pub enum Command {
     Runs(RunsArgs),
     /// Erase a person from the store, deleted data that is still in the file included
     Forget(ForgetArgs),
+    /// Publish a store to PostgreSQL, where reports see all organizations
+    Publish(PublishArgs),
+    /// Create a store from what was published, for a machine that takes over
+    Restore(RestoreArgs),
     /// Run a local copy of the API with made-up customers, to try things out
     Sandbox(SandboxArgs),
     /// Check everything that a run needs and say how to fix what is wrong
@@ -446,6 +450,45 @@ pub struct ForgetArgs {
 
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// Overwrite what another store, or a newer state of this one, has published
+    #[arg(long)]
+    pub replace: bool,
+
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// The organization whose store to create; the store that published it so far no longer may
+    #[arg(long, value_name = "ID", env = "TELEMETRON_ORGANIZATION")]
+    pub organization: String,
+
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Where stores are published.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// The PostgreSQL database: postgres://user@host/database; without a password in it, PGPASSWORD or
+    /// ~/.pgpass has the password
+    #[arg(value_name = "URL", env = "TELEMETRON_PUBLISH", hide_env_values = true)]
+    pub url: Secret,
+
+    /// The schema, which is created if it does not exist
+    #[arg(long, value_name = "NAME", default_value = "telemetron", env = "TELEMETRON_SCHEMA")]
+    pub schema: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,6 +9,7 @@ use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
 use crate::plan::build::PlanError;
 use crate::plan::staging::StagingError;
+use crate::publish::PublishError;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::store::StoreError;
 use std::io;
@@ -26,6 +27,8 @@ pub enum Error {
     Source(#[from] SourceError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -102,6 +105,7 @@ impl Error {
             Self::Store(StoreError::Held(_)) => Exit::StoreLocked,
             Self::StoppedPlanning(reason) => reason.exit(),
             Self::Store(_)
+            | Self::Publish(_)
             | Self::Key(_)
             | Self::Client(_)
             | Self::Organization { .. }

@@ -40,7 +40,7 @@ const fn kind(name: &'static str, level: &'static str, meaning: &'static str) ->
 }
 
 /// All events, in the order in which a run can have them.
-pub const EVENTS: [EventKind; 25] = [
+pub const EVENTS: [EventKind; 26] = [
     kind("waiting", "info", "another run holds the store, and `--wait-for-lock` waits for it"),
     kind("planned", "info", "the plan stands: how the source was read; `planned` emails"),
     kind("source_notes", "info", "what was skipped or unwrapped in the source"),
@@ -68,6 +68,7 @@ pub const EVENTS: [EventKind; 25] = [
     kind("failure_not_noted", "debug", "the store could not take the reason of a failure"),
     kind("error", "error", "why the command failed: `exit_code`"),
     kind("ping_failed", "warn", "the monitor of `--ping` did not answer"),
+    kind("nul_replaced", "warn", "published values hold U+0000, which PostgreSQL cannot"),
     kind("sandbox", "error", "the sandbox could not open its port again"),
     kind("lines_lost", "warn", "standard error is too slow: `lines`"),
 ];

@@ -4,6 +4,8 @@ pub mod completions;
 pub mod doctor;
 pub mod man;
 pub mod forget;
+pub mod publish;
+pub mod restore;
 pub mod report;
 pub mod runs;
 pub mod sandbox;
@@ -25,6 +27,8 @@ pub fn run(cli: Cli, began: Instant) -> Result<Exit, Error> {
         Command::Report(args) => report::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Forget(args) => forget::run(&args),
+        Command::Publish(args) => publish::run(&args, began),
+        Command::Restore(args) => restore::run(&args, began),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Doctor(args) => doctor::run(*args),
         Command::Completions(args) => completions::run(&args),

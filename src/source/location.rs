@@ -198,6 +198,26 @@ impl Location {
 }
 
 impl DatabaseUrl {
+    /// The address of a PostgreSQL server, `postgres://…`.
+    ///
+    /// # Errors
+    /// It is not one, or broken; the message repeats no password.
+    pub fn of_postgres(url: &str) -> Result<Self, SourceError> {
+        match Location::parse(url) {
+            Ok(Location::Postgres(url)) => Ok(url),
+            Err(error) if url.contains("://") => Err(error),
+            _ => Err(usage("Name a PostgreSQL server: postgres://user@host/database.")),
+        }
+    }
+
+    /// The user that logs in.
+    pub fn user(&self) -> String {
+        match self.hosts.first() {
+            Some(Options::Postgres(options)) => options.get_username().to_owned(),
+            Some(Options::Mysql(_)) | None => String::new(),
+        }
+    }
+
     fn postgres(source: &str) -> Result<Self, SourceError> {
         let (mut hosts, mut addresses, mut login, mut ignored) =
             (Vec::new(), Vec::new(), (String::new(), String::new()), Vec::new());

@@ -23,6 +23,7 @@ use crate::domain::email::{Email, InvalidEmail, ParsedEmail};
 use csv::scan::Quotes;
 use csv::{CsvInput, CsvRow, CsvRows, OpenCsv};
 use database::feed::RowReceiver;
+pub use database::remote::connect_to_postgres;
 use database::{remote, sqlite};
 use notes::Notes;
 

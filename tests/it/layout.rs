@@ -10,13 +10,15 @@ const VOCABULARY: [&str; 5] = ["domain", "display", "percent", "time", "stop_swi
 
 /// The parts in the order of the path of an email, and what each imports besides the vocabulary: the
 /// part before it, and for lookups the API.
-const STAGES: [(&str, &[&str]); 6] = [
+const STAGES: [(&str, &[&str]); 7] = [
     ("source", &[]),
     ("plan", &["source"]),
     ("api", &[]),
     ("lookup", &["plan", "api"]),
     ("store", &[]),
     ("report", &[]),
+    // It reads the store, and reaches PostgreSQL as a source does.
+    ("publish", &["store", "source"]),
 ];
 
 /// The parts around the path.
@@ -42,6 +44,7 @@ const AROUND: [(&str, &[&str]); 7] = [
             "lookup",
             "store",
             "report",
+            "publish",
             "sandbox",
         ],
     ),

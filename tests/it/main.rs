@@ -27,6 +27,7 @@ mod one_writer;
 mod pace;
 mod ping;
 mod plan;
+mod publishing;
 mod quiet;
 mod reading;
 

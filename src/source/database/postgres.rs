@@ -37,6 +37,12 @@ enum Pooling {
     Statements,
 }
 
+impl PostgreSql {
+    pub(super) fn into_connection(self) -> PgConnection {
+        self.connection
+    }
+}
+
 impl Server for PostgreSql {
     type Row = PgRow;
 

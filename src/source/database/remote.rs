@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use sqlx::postgres::PgConnection;
 use tokio::sync::oneshot;
 
 use crate::display::{quoted, shortened};
@@ -181,6 +182,14 @@ impl<'a, S: Server> Session<'a, S> {
             Err(Ended::Server(error)) => Err(explain(self.url, error, sender.rows()).into()),
         }
     }
+}
+
+/// A connection to PostgreSQL for another purpose than reading a source.
+///
+/// # Errors
+/// The server cannot be reached, or refuses the login; no message holds the password.
+pub async fn connect_to_postgres(url: &DatabaseUrl) -> Result<PgConnection, SourceError> {
+    Ok(connect::<PostgreSql>(url).await?.into_connection())
 }
 
 /// Tries each host in turn.

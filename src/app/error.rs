@@ -8,7 +8,7 @@ use crate::display::{escaped, shown};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
 use crate::plan::build::PlanError;
-use crate::plan::staging::StagingError;
+use crate::plan::staging::{StageError, StagingError};
 use crate::publish::PublishError;
 use crate::source::{SourceError, SourceErrorKind};
 use crate::store::StoreError;
@@ -149,12 +149,21 @@ impl From<StagingError> for Error {
     }
 }
 
+impl<E: Into<Self>> From<StageError<E>> for Error {
+    fn from(error: StageError<E>) -> Self {
+        match error {
+            StageError::Source(error) => error.into(),
+            StageError::Stopped(reason) => Self::StoppedPlanning(reason),
+            StageError::File(error) => Self::Staging(error),
+        }
+    }
+}
+
 impl<E: Into<Self>> From<PlanError<E>> for Error {
     fn from(error: PlanError<E>) -> Self {
         match error {
             PlanError::Source(error) => error.into(),
             PlanError::Stopped(reason) => Self::StoppedPlanning(reason),
-            PlanError::Staging(error) => Self::Staging(error),
             PlanError::Store(error) => error.into(),
         }
     }

@@ -4,7 +4,6 @@
 use crate::domain::counts::Counts;
 use crate::domain::email::{Email, InvalidEmail};
 use crate::domain::stop::StopReason;
-use crate::plan::staging::StagingError;
 use crate::plan::tombstones::Tombstones;
 use crate::source::InputRow;
 use crate::stop_switch::StopSwitch;
@@ -56,8 +55,6 @@ pub enum PlanError<E> {
     Source(E),
     /// The run was asked to stop.
     Stopped(StopReason),
-    /// The rows cannot be kept until the source ends.
-    Staging(StagingError),
     /// What SQLite says.
     Store(rusqlite::Error),
 }

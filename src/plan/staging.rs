@@ -2,7 +2,6 @@
 //! store locked for other programs.
 
 use crate::domain::stop::StopReason;
-use crate::plan::build::PlanError;
 use crate::source::InputRow;
 use crate::stop_switch::StopSwitch;
 use std::fs::File;
@@ -91,16 +90,6 @@ impl Iterator for StagedRows {
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         Some(self.read().map_err(|cause| StagingError { folder: self.folder.clone(), cause }))
-    }
-}
-
-impl<E> From<StageError<E>> for PlanError<E> {
-    fn from(error: StageError<E>) -> Self {
-        match error {
-            StageError::Source(error) => Self::Source(error),
-            StageError::Stopped(reason) => Self::Stopped(reason),
-            StageError::File(error) => Self::Staging(error),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::display::{counted, grouped};
 use crate::domain::counts::HttpTally;
 use crate::domain::run::RunReport;
 use crate::domain::stop::StopReason;
-use crate::plan::build::{PlanError, PlanSettings, PlanSummary, build, unanswered_emails};
+use crate::plan::build::{PlanSettings, PlanSummary, build, unanswered_emails};
 use crate::plan::staging::{StagedRows, stage};
 use crate::source::{self, InputRow, SourceSettings};
 use crate::stop_switch::StopSwitch;
@@ -139,7 +139,7 @@ impl Source {
     fn read(settings: &SourceSettings, store: &Path, stop: &StopSwitch) -> Result<Self, Error> {
         let mut open = source::open(settings)?;
         let read_as = open.description().to_owned();
-        let rows = stage(&mut open, store, stop).map_err(PlanError::from)?;
+        let rows = stage(&mut open, store, stop)?;
         Ok(Self {
             read_as,
             warnings: open.warnings().into_iter().collect(),

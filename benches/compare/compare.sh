@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compares telemetron-sync with what people use instead: a script, a dlt pipeline and qsv. Installs them
-# into target/compare (qsv takes some minutes to build) and prints the tables of docs/COMPARISON.md.
+# into target/compare (qsv takes some minutes to build) and prints a table for each question.
 #
 # Usage: benches/compare/compare.sh [speed] [trouble]
 set -euo pipefail

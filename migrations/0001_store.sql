@@ -440,7 +440,7 @@ INSERT INTO data_dictionary (table_name, column_name, type, meaning) VALUES
 ('lookups', 'customer_id', 'TEXT', 'The customer that the last answer found under this email address; empty if there is none.'),
 ('lookups', 'answered_at', 'TIMESTAMP', 'When Telemetron last answered, with a customer or that there is none; a failed lookup does not change it.'),
 ('changes', 'id', 'INTEGER', 'The number of the change: later changes have greater numbers, so remember the last one you saw to ask for what is new.'),
-('changes', 'run_id', 'INTEGER', 'The number of the run that saw the change; empty if somebody had the customer erased.'),
+('changes', 'run_id', 'INTEGER', 'The number of the run that saw the change; empty if the customer was erased on request.'),
 ('changes', 'at', 'TIMESTAMP', 'When the change was seen.'),
 ('changes', 'customer_id', 'TEXT', 'The customer that changed.'),
 ('changes', 'kind', 'TEXT', 'What happened: created, updated, device_assigned, device_unassigned, order_added, order_removed, missing, returned or erased.'),

@@ -60,6 +60,11 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
+/// What another program says, as a clause of a sentence: [`shortened`], without its own full stop.
+pub fn clause(text: &str) -> String {
+    shortened(text.trim().trim_end_matches('.'))
+}
+
 /// [`shortened`] text between backticks.
 pub fn quoted(text: &str) -> String {
     format!("`{}`", shortened(text))
@@ -124,6 +129,7 @@ mod tests {
     fn long_text_is_cut() {
         assert_eq!(shortened(&"ä".repeat(1000)).chars().count(), QUOTED_CHARS + 1);
         assert_eq!(shortened(&"ä".repeat(QUOTED_CHARS)).chars().count(), QUOTED_CHARS);
+        assert_eq!(clause(" no\nroute. "), "no\\nroute");
     }
 
     #[test]

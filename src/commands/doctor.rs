@@ -34,7 +34,7 @@ pub fn run(args: DoctorArgs) -> Result<Exit, Error> {
 #[serde(rename_all = "lowercase")]
 enum Status {
     Ok,
-    /// A run works, but somebody should look.
+    /// A run works, but a person should look at it.
     Warning,
     /// A run would not work, or would be unsafe.
     Failed,

@@ -72,6 +72,11 @@ impl StopReason {
     }
 }
 
+/// Whether the cause of an outage is a response of the API, or of something in its place.
+pub fn is_response(cause: &str) -> bool {
+    cause.starts_with("HTTP ")
+}
+
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What was measured has nanoseconds, which only distract.
@@ -88,12 +93,12 @@ impl fmt::Display for StopReason {
                 grouped(*unanswered),
                 grouped(*settled)
             ),
-            // Something answered, if the cause is a status.
-            Self::Outage { wait, cause } if cause.starts_with("HTTP ") => {
-                write!(f, "the API returned nothing but errors for {} ({cause})", time(wait))
-            }
             Self::Outage { wait, cause } => {
-                write!(f, "the API was unreachable for {} ({cause})", time(wait))
+                let what = match is_response(cause) {
+                    true => "returned nothing but errors",
+                    false => "was unreachable",
+                };
+                write!(f, "the API {what} for {} ({cause})", time(wait))
             }
             Self::OnlyThrottled(during) => write!(
                 f,

@@ -7,7 +7,7 @@ use crate::display::{counted, escaped, human_duration};
 use crate::domain::counts::HttpTally;
 use crate::domain::outcome::{Answer, Attempt, FailureCode, Outcome, Settled};
 use crate::domain::status::LookupStatus;
-use crate::domain::stop::StopReason;
+use crate::domain::stop::{StopReason, is_response};
 use crate::lookup::outbox::{Outbox, WriterGone};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::LearnedLimits;
@@ -216,7 +216,7 @@ fn print_notice(notice: &Notice) {
     match notice {
         Notice::OutageBegan { cause } => {
             let cause = escaped(cause);
-            let what = match cause.starts_with("HTTP ") {
+            let what = match is_response(&cause) {
                 true => "returns nothing but errors",
                 false => "is unreachable",
             };

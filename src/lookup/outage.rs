@@ -25,7 +25,7 @@ pub(super) enum Sign {
     Failed(String),
     /// 401 or 403: says nothing until the canary is back.
     Refused,
-    /// 429: somebody is there, but does not answer.
+    /// 429: the API responds, but gives no answer.
     Throttled,
 }
 

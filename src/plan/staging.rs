@@ -1,6 +1,7 @@
 //! Rows wait in a temporary file until the source has ended, so that a slow source never keeps the
 //! store locked for other programs.
 
+use crate::display::shown;
 use crate::domain::stop::StopReason;
 use crate::source::InputRow;
 use crate::stop_switch::StopSwitch;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Why rows cannot be staged.
 #[derive(Debug, thiserror::Error)]
-#[error("no temporary file in {}: {cause}", folder.display())]
+#[error("no temporary file in {}: {cause}", shown(folder))]
 pub struct StagingError {
     /// Where the file should be: the folder of the store.
     pub folder: PathBuf,

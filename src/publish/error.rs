@@ -105,7 +105,7 @@ pub(super) fn advice(code: Option<&str>) -> &'static str {
         Some("25006") => "This server only reads: name the one that writes.",
         Some("53100") => "The server's disk is full: make room, then publish again.",
         Some("55P03") => "Another publication of the organization takes long: publish again later.",
-        Some("57014") => "A time limit or somebody ended the statement: publish again.",
+        Some("57014") => "A time limit or an administrator ended the statement: publish again.",
         Some("57P01" | "57P02" | "57P03") => "Publish again when the server is back.",
         Some(code) if code.starts_with("53") => {
             "The server is short of connections, memory or disk: publish again later."

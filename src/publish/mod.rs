@@ -17,7 +17,7 @@ pub use error::PublishError;
 pub use publication::{Published, PublishedRows, Takeover, publish};
 pub use restore::{Restored, restore};
 
-use crate::display::shortened;
+use crate::display::{clause, shortened};
 use crate::source::{DatabaseUrl, connect_to_postgres};
 use error::advice;
 use sqlx::postgres::PgConnection;
@@ -136,10 +136,9 @@ impl Target {
 
 /// What the server or the driver says, on one line and without its own end.
 fn message(error: &sqlx::Error) -> String {
-    let text = match error {
-        sqlx::Error::Database(error) => error.message().to_owned(),
-        sqlx::Error::Io(error) => error.to_string(),
-        other => other.to_string(),
-    };
-    shortened(text.trim().trim_end_matches('.'))
+    match error {
+        sqlx::Error::Database(error) => clause(error.message()),
+        sqlx::Error::Io(error) => clause(&error.to_string()),
+        other => clause(&other.to_string()),
+    }
 }

@@ -37,6 +37,9 @@ impl Stage {
 
 const V: Cell = Value;
 
+const WRITTEN_CUSTOMERS: &str =
+    "temp.written_customers AS w CROSS JOIN _customers AS c ON c.key = w.key";
+
 /// The parameter ?1 is the last change that is published.
 pub(super) const STAGES: &[Stage] = &[
     Stage {
@@ -50,7 +53,7 @@ pub(super) const STAGES: &[Stage] = &[
              c.created_at, c.created_at, c.extra, c.extra, c.first_seen_at, c.changed_at,
              c.missing_since, c.erased_at FROM {from}",
         all: "_customers AS c",
-        written: "temp.written_customers AS w CROSS JOIN _customers AS c ON c.key = w.key",
+        written: WRITTEN_CUSTOMERS,
     },
     Stage {
         name: "stage_synced",
@@ -69,7 +72,7 @@ pub(super) const STAGES: &[Stage] = &[
         select: "SELECT c.id, d.n, d.device_id, d.assigned_after, d.assigned_at, d.unassigned_at
              FROM {from} CROSS JOIN _device_intervals AS d ON d.customer_key = c.key",
         all: "_customers AS c",
-        written: "temp.written_customers AS w CROSS JOIN _customers AS c ON c.key = w.key",
+        written: WRITTEN_CUSTOMERS,
     },
     Stage {
         name: "stage_orders",
@@ -79,7 +82,7 @@ pub(super) const STAGES: &[Stage] = &[
         select: "SELECT c.id, o.n, o.order_id, o.seen_after, o.first_seen_at, o.removed_at
              FROM {from} CROSS JOIN _order_intervals AS o ON o.customer_key = c.key",
         all: "_customers AS c",
-        written: "temp.written_customers AS w CROSS JOIN _customers AS c ON c.key = w.key",
+        written: WRITTEN_CUSTOMERS,
     },
     Stage {
         name: "stage_lookups",

@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no I/O.
 
-use crate::display::shortened;
+use crate::display::clause;
 
 /// An error of a server or of the driver that speaks to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(in crate::source) struct ServerError {
 
 impl ServerError {
     pub(in crate::source) fn new(about: About, message: &str) -> Self {
-        Self { about, message: shortened(message.trim().trim_end_matches('.')) }
+        Self { about, message: clause(message) }
     }
 
     pub(in crate::source) fn fault(&self) -> Option<Fault> {

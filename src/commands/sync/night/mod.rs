@@ -157,8 +157,8 @@ fn check_store(name: &str, path: &Path, api: &NightApi, until: Duration) {
     }
     let not_found = texts(&store, "SELECT email FROM lookups WHERE outcome = 'not_found'");
     for number in (0..EMAILS).filter(|number| not_found.contains(&email(*number))) {
-        let was_nobody = worlds.iter().any(|world| world.emails[number].is_none());
-        assert!(was_nobody, "{name}: {} was always somebody", email(number));
+        let had_no_customer = worlds.iter().any(|world| world.emails[number].is_none());
+        assert!(had_no_customer, "{name}: {} always had a customer", email(number));
     }
 }
 

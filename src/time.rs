@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The wall clock. It may jump: only for times that are shown or stored, never for waits.
@@ -14,6 +16,43 @@ pub fn now() -> Timestamp {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 pub fn instant() -> Instant {
     Instant::now()
+}
+
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub mono: Instant,
+    pub wall: Timestamp,
+}
+
+/// Both clocks now.
+pub fn moment() -> Moment {
+    Moment { mono: instant(), wall: now() }
+}
+
+/// Where a thread of its own reads the time: the machine's clocks, or simulated ones.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
+
+impl Clock {
+    pub fn new(read: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The machine's.
+    pub fn real() -> Self {
+        Self::new(moment)
+    }
+
+    pub fn now(&self) -> Moment {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 /// `YYYY-MM-DDTHH:MM:SS.sssZ`, which sorts as text.

@@ -11,7 +11,7 @@ use crate::domain::stop::{StopReason, is_response};
 use crate::lookup::outbox::{Outbox, WriterGone};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::LearnedLimits;
-use crate::lookup::step::{KeyReread, Moment, Notice, RequestKind, Step, Ticket};
+use crate::lookup::step::{KeyReread, Notice, RequestKind, Step, Ticket};
 use crate::plan::cursor::Cursor;
 use crate::stop_switch::StopSwitch;
 use crate::time;
@@ -191,8 +191,7 @@ impl<'a> Driver<'a> {
         http.add(&attempt);
         http.retries += u64::from(ticket.kind() == RequestKind::Retry);
         drop(http);
-        let at = Moment { mono: time::instant(), wall: time::now() };
-        self.scheduler.settle(ticket, attempt, at);
+        self.scheduler.settle(ticket, attempt, time::moment());
     }
 
     /// Prints the first failure of each kind with its cause.

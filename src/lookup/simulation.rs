@@ -8,11 +8,12 @@ use crate::domain::outcome::{
 use crate::domain::stop::StopReason;
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::{Adapting, Beginning, LookupSettings, Progress};
-use crate::lookup::step::{KeyReread, Moment, Notice, Places, RequestKind, Step, Ticket};
-use crate::time;
+use crate::lookup::step::{KeyReread, Notice, Places, RequestKind, Step, Ticket};
+use crate::time::{self, Clock, Moment};
 use fastrand::Rng;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A request as the simulated API sees it.
@@ -63,8 +64,7 @@ pub(crate) trait Plan {
 pub(crate) struct Simulation {
     pub(crate) settings: LookupSettings,
     pub(crate) beginning: Beginning,
-    /// The time at its beginning, by the wall clock.
-    pub(crate) began_at: Timestamp,
+    pub(crate) clock: SimulatedClock,
     /// The size of the plan; `None`: endless.
     pub(crate) emails: Option<usize>,
     pub(crate) seed: u64,
@@ -91,6 +91,35 @@ pub(crate) fn settings() -> LookupSettings {
     }
 }
 
+/// The time of a simulated process: it only passes when the scheduler waits.
+#[derive(Clone, Debug)]
+pub(crate) struct SimulatedClock {
+    pub(crate) begin: Moment,
+    passed: Arc<Mutex<Duration>>,
+}
+
+impl SimulatedClock {
+    pub(crate) fn new(wall: Timestamp) -> Self {
+        Self { begin: Moment { mono: time::instant(), wall }, passed: Arc::default() }
+    }
+
+    fn set(&self, passed: Duration) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = passed;
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Moment { mono, wall } = self.begin;
+        Moment { mono: mono + passed, wall: wall + passed }
+    }
+
+    /// The same, for the parts of the program beside the scheduler.
+    pub(crate) fn clock(&self) -> Clock {
+        let clock = self.clone();
+        Clock::new(move || clock.now())
+    }
+}
+
 /// How it went.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -111,7 +140,7 @@ impl Simulation {
         Self {
             settings: settings(),
             beginning: Beginning { first_request: 1, progress, learned: None },
-            began_at: Timestamp::UNIX_EPOCH,
+            clock: SimulatedClock::new(Timestamp::UNIX_EPOCH),
             emails: Some(emails),
             seed: 1,
             until: None,
@@ -137,7 +166,6 @@ impl Simulation {
         let scheduler =
             Scheduler::new(self.settings.clone(), self.beginning, Rng::with_seed(self.seed));
         let playing = Playing {
-            begin: time::instant(),
             in_flight: BTreeMap::new(),
             before: HashMap::new(),
             run: Run {
@@ -199,7 +227,6 @@ impl Plan for Numbers {
 
 struct Playing {
     simulation: Simulation,
-    begin: Instant,
     /// By when they come back, and a number that tells them apart.
     in_flight: BTreeMap<(Duration, usize), (Ticket, Attempt)>,
     before: HashMap<usize, usize>,
@@ -212,7 +239,7 @@ impl Playing {
         while self.simulation.until.is_none_or(|until| self.run.time < until) {
             idle_steps += 1;
             assert!(idle_steps < 1_000_000, "the scheduler goes round in circles");
-            match self.run.scheduler.next(self.begin + self.run.time) {
+            match self.run.scheduler.next(self.simulation.clock.now().mono) {
                 Step::Start(ticket) => {
                     idle_steps = 0;
                     self.send(ticket, api);
@@ -257,18 +284,17 @@ impl Playing {
     }
 
     fn wait(&mut self, until: Option<Instant>, api: &mut impl Api) {
-        let until = until.map(|until| until - self.begin);
+        let until = until.map(|until| until - self.simulation.clock.begin.mono);
         let back = self.in_flight.first_key_value().map(|((back, _), _)| *back);
         let next = [back, until].into_iter().flatten().min();
         self.run.time = self.run.time.max(next.expect("a wait has something to wait for"));
+        self.simulation.clock.set(self.run.time);
         if back.is_none_or(|back| back > self.run.time) {
             return;
         }
         let Some((_, (ticket, attempt))) = self.in_flight.pop_first() else { return };
         api.observe(&attempt, ticket.kind(), &self.run.scheduler, self.run.time);
-        let (began, time) = (self.simulation.began_at, self.run.time);
-        let at = Moment { mono: self.begin + time, wall: began + time };
-        self.run.scheduler.settle(ticket, attempt, at);
+        self.run.scheduler.settle(ticket, attempt, self.simulation.clock.now());
     }
 }
 

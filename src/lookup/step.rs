@@ -4,15 +4,7 @@
 
 use crate::domain::outcome::Settled;
 use crate::lookup::queue::Pending;
-use jiff::Timestamp;
 use std::time::{Duration, Instant};
-
-/// One moment by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    pub mono: Instant,
-    pub wall: Timestamp,
-}
 
 /// One request to send; it comes back with its attempt.
 #[derive(Debug)]

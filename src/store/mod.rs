@@ -27,6 +27,7 @@ pub use error::{Held, Holder, StoreError};
 
 use crate::time;
 use error::{unopenable, unusable};
+use jiff::Timestamp;
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
@@ -97,13 +98,21 @@ impl Store {
     /// # Errors
     /// Any [`StoreError`] but `NotThere`. Nothing is changed then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_at(path, time::now())
+    }
+
+    /// Opens the store as [`Store::open`] does, by a clock that shows `now`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_at(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let unopenable = |error: io::Error| unopenable(path, &error);
         if path.is_dir() {
             return Err(unopenable(io::ErrorKind::IsADirectory.into()));
         }
         let is_new = !path.exists();
         let lock = take_lock(path)?;
-        let opened = Self::open_locked(path, &lock);
+        let opened = Self::open_locked(path, &lock, now);
         let (connection, path, first_request) = opened.inspect_err(|_| {
             if is_new {
                 file::remove(path);
@@ -112,7 +121,11 @@ impl Store {
         Ok(Self { connection, path, is_new, first_request, lock: Some(Arc::new(lock)) })
     }
 
-    fn open_locked(path: &Path, lock: &RunLock) -> Result<(Connection, PathBuf, i64), StoreError> {
+    fn open_locked(
+        path: &Path,
+        lock: &RunLock,
+        now: Timestamp,
+    ) -> Result<(Connection, PathBuf, i64), StoreError> {
         file::check(lock.file(), path)?;
         // SQLite keeps its log beside the file itself, not beside a link to it.
         let path = path.canonicalize().map_err(|error| unopenable(path, &error))?;
@@ -121,7 +134,7 @@ impl Store {
         put_temporary_files_beside(&connection, &path);
         configure(&connection).map_err(|error| unusable(&path, error))?;
         migrate(&mut connection, &path)?;
-        let first_request = begin_process(&mut connection)?;
+        let first_request = begin_process(&mut connection, now)?;
         file::share_mode(&path);
         Ok((connection, path, first_request))
     }
@@ -284,9 +297,8 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
 }
 
 /// Numbers requests and changes of this process above those of all before it.
-fn begin_process(connection: &mut Connection) -> Result<i64, StoreError> {
+fn begin_process(connection: &mut Connection, now: Timestamp) -> Result<i64, StoreError> {
     let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let now = time::now();
     changes::raise_next_id(&begin, now)?;
     publish_log::begin_process(&begin, now)?;
     let first_request = runs::begin_process(&begin)?;

@@ -11,7 +11,7 @@ use crate::store::live::{Live, lock};
 use crate::store::lookups::{self, FinishedLookup};
 use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
 use crate::store::{Checkpoint, Store, StoreError, finish, runs, series};
-use crate::time;
+use crate::time::{self, Clock};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +46,7 @@ pub struct WriterSettings {
     pub organization: Option<String>,
     /// When the process began to work on the run.
     pub began: Instant,
+    pub clock: Clock,
 }
 
 /// Starts the writer on its own thread. It ends the run when the channel closes, and hands the
@@ -73,6 +74,7 @@ pub fn start(
                 None => runs::organization(connection, run.run_id)?,
             },
             began: settings.began,
+            clock: settings.clock,
             series_at: None,
             run,
             live,
@@ -143,6 +145,7 @@ struct BatchWriter {
     /// The organization that answers must belong to, as far as it is known.
     organization: Option<String>,
     began: Instant,
+    clock: Clock,
     earlier_seconds: f64,
     commits: u64,
     next_statistics: u64,
@@ -286,7 +289,7 @@ impl BatchWriter {
     }
 
     fn save_run(&mut self, store: &Connection) -> Result<(), StoreError> {
-        let worked = time::instant() - self.began;
+        let worked = self.clock.now().mono.saturating_duration_since(self.began);
         self.run.seconds = self.earlier_seconds + worked.as_secs_f64();
         let http = lock(&self.live.http).clone();
         self.run.http = HttpReport::from(&http);
@@ -319,7 +322,7 @@ impl BatchWriter {
     }
 
     fn end(&mut self, store: &mut Store) -> Result<(), StoreError> {
-        let at = time::text(time::now());
+        let at = time::text(self.clock.now().wall);
         let last = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         finish::end(&last, &mut self.run, &self.detector, self.stop.reason(), &at)?;
         // The series ends where the report does.

@@ -15,8 +15,9 @@ use crate::plan::cursor::Cursor;
 use crate::store::live::Live;
 use crate::store::writer::{self, BATCH_EMAILS, WriterSettings, organization};
 use crate::store::{Store, StoreError, learned, open_to_read, runs};
-use crate::time;
+use crate::time::{self, Clock};
 use fastrand::Rng;
+use jiff::Timestamp;
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -92,6 +93,7 @@ async fn work(
         missing: settings.missing,
         organization: organization(&store.connection)?,
         began: session.began,
+        clock: Clock::real(),
     };
     let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), writer_settings)?;
     // The writer ends the run when the last sender is gone, so this one waits for the reason.
@@ -116,7 +118,7 @@ async fn work(
     match driven {
         Ok(learned) => {
             let (store, run) = written?;
-            save_learned(&store, &api_url, learned)?;
+            save_learned(&store, &api_url, learned, time::now())?;
             Ok(EndedRun { store, run })
         }
         Err(DriveError::WriterGone) => {
@@ -145,10 +147,11 @@ pub(super) fn save_learned(
     store: &Store,
     api_url: &str,
     learned: LearnedLimits,
+    at: Timestamp,
 ) -> Result<(), Error> {
     let LearnedLimits { concurrency, rate } = learned;
     let limits = learned::LearnedLimits { concurrency: u32::try_from(concurrency).ok(), rate };
-    learned::save(&store.connection, api_url, limits, &time::text(time::now()))?;
+    learned::save(&store.connection, api_url, limits, &time::text(at))?;
     // A reader in the way was reported as the run ended.
     store.checkpoint()?;
     Ok(())

@@ -11,7 +11,8 @@ use crate::lookup::outage::Sign;
 use crate::lookup::queue::Pending;
 use crate::lookup::rate::learned::Admission;
 use crate::lookup::scheduler::Scheduler;
-use crate::lookup::step::{Moment, Notice, Purpose, RequestSpan, Step, Ticket};
+use crate::lookup::step::{Notice, Purpose, RequestSpan, Step, Ticket};
+use crate::time::Moment;
 use std::time::{Duration, Instant};
 
 impl Scheduler {

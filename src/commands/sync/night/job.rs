@@ -9,7 +9,7 @@ use crate::domain::outcome::{CanaryCandidates, PlannedEmail, Settled};
 use crate::domain::run::RunReport;
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::{Beginning, Progress};
-use crate::lookup::simulation::{Plan, Simulation, email};
+use crate::lookup::simulation::{Plan, SimulatedClock, Simulation, email};
 use crate::lookup::step::Places;
 use crate::plan::build::{PlanSettings, build};
 use crate::plan::cursor::Cursor;
@@ -20,7 +20,7 @@ use crate::store::live::Live;
 use crate::store::writer::{self, WriterSettings, organization};
 use crate::store::wrong_key::MissingCustomers;
 use crate::store::{Store, runs};
-use crate::time;
+use crate::time::{self, Moment};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -76,7 +76,8 @@ fn plan(store: &mut Store, at: Duration, stop: &StopSwitch) -> RunReport {
 
 /// Runs the job that starts at this time of the night.
 pub(super) fn run(path: &Path, at: Duration, api: &mut NightApi, seed: u64) -> EndedRun {
-    let mut store = Store::open(path).unwrap();
+    let clock = SimulatedClock::new(began_at(at));
+    let mut store = Store::open_at(path, clock.begin.wall).unwrap();
     let stop = StopSwitch::default();
     let run = plan(&mut store, at, &stop);
     let progress = Progress { planned: run.counts.planned, ..Progress::default() };
@@ -88,7 +89,8 @@ pub(super) fn run(path: &Path, at: Duration, api: &mut NightApi, seed: u64) -> E
     let writer_settings = WriterSettings {
         missing: MissingCustomers::Doubted,
         organization: organization(&store.connection).unwrap(),
-        began: time::instant(),
+        began: clock.begin.mono,
+        clock: clock.clock(),
     };
     let writer =
         writer::start(store, Arc::clone(&live), inbox, stop.clone(), writer_settings).unwrap();
@@ -96,7 +98,7 @@ pub(super) fn run(path: &Path, at: Duration, api: &mut NightApi, seed: u64) -> E
     let mut stored = StoredPlan { cursor, writer: settled };
     let mut simulation = Simulation::new(EMAILS).with(|with| with.concurrency = 4);
     simulation.beginning = Beginning { first_request, progress, learned };
-    simulation.began_at = began_at(at);
+    simulation.clock = clock.clone();
     simulation.seed = seed;
     simulation.until = Some(super::HOUR);
     let simulated = simulation.run_plan(api, &mut stored);
@@ -104,14 +106,14 @@ pub(super) fn run(path: &Path, at: Duration, api: &mut NightApi, seed: u64) -> E
     if let Some(reason) = simulated.stop() {
         stop.stop(reason.clone());
     }
-    note_status(&live, &simulated.scheduler);
+    note_status(&live, &simulated.scheduler, clock.now());
     drop(stored);
     let (store, report) = writer.join().unwrap().unwrap();
-    save_learned(&store, API_URL, simulated.scheduler.learned()).unwrap();
+    save_learned(&store, API_URL, simulated.scheduler.learned(), clock.now().wall).unwrap();
     EndedRun { report, time: simulated.time }
 }
 
-fn note_status(live: &Live, scheduler: &Scheduler) {
-    let status = scheduler.status(time::instant());
+fn note_status(live: &Live, scheduler: &Scheduler, now: Moment) {
+    let status = scheduler.status(now.mono);
     *live.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
 }

@@ -8,6 +8,7 @@ mod world;
 
 use crate::domain::run::RunReport;
 use crate::lookup::simulation::email;
+use crate::time;
 use api::NightApi;
 use fastrand::Rng;
 use jiff::Timestamp;
@@ -25,7 +26,6 @@ const EMAILS: usize = 300;
 /// Nights in `cargo test`; `NIGHTS=n` plays more, `SEED=n` others.
 const NIGHTS: u64 = 4;
 
-/// 2026-01-01: what the store stamps by the real clock, the ends of runs, is later.
 fn began_at(at: Duration) -> Timestamp {
     "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + at
 }
@@ -132,7 +132,8 @@ fn play(seed: u64) {
 }
 
 fn check_run(name: &str, ended: &EndedRun, expected: Expected, api: &NightApi, at: Duration) {
-    let RunReport { exit_code, counts, stop_reason, http, .. } = &ended.report;
+    let RunReport { exit_code, counts, stop_reason, http, finished_at, seconds, .. } =
+        &ended.report;
     let name = format!("{name}: {stop_reason:?}, {counts:?}, {:?}, {http:?}", ended.time);
     assert_eq!(*exit_code, Some(expected.exit), "{name}");
     assert!(ended.time < Duration::from_secs(20 * 60), "{name}");
@@ -144,6 +145,8 @@ fn check_run(name: &str, ended: &EndedRun, expected: Expected, api: &NightApi, a
     let is_done = expected.exit == 0 || expected.exit == 3;
     assert_eq!(counts.pending == 0, is_done, "{name}");
     assert_eq!(counts.planned, EMAILS as u64, "{name}");
+    assert_eq!(*finished_at, Some(time::text(began_at(at + ended.time))), "{name}");
+    assert!((seconds - ended.time.as_secs_f64()).abs() < 0.001, "{name}: {seconds}");
 }
 
 /// Nothing in the store was never true: who is missing is gone, and who was not found is nobody.

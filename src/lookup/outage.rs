@@ -93,6 +93,11 @@ impl OutageDetector {
         self.own_wait_until = Some(until.max(from));
     }
 
+    /// For so long nothing could be answered, because the process did not run.
+    pub(super) fn excuse(&mut self, suspended: Duration) {
+        self.silent_since = self.silent_since.map(|since| since + suspended);
+    }
+
     /// Notes what came back, after which `in_flight` requests are under way. Returns whether the
     /// failures before it were of single emails.
     pub(super) fn note(&mut self, sign: Sign, in_flight: usize, now: Instant) -> bool {

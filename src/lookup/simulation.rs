@@ -11,7 +11,7 @@ use crate::lookup::settings::{Adapting, Beginning, LookupSettings, Progress};
 use crate::lookup::step::{KeyReread, Notice, Places, RequestKind, Step, Ticket};
 use crate::time::{self, Clock, Moment};
 use fastrand::Rng;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,6 +68,8 @@ pub(crate) struct Simulation {
     /// The size of the plan; `None`: endless.
     pub(crate) emails: Option<usize>,
     pub(crate) seed: u64,
+    /// When the process is suspended, and for how long.
+    pub(crate) suspended: Option<(Duration, Duration)>,
     /// It ends then, finished or not.
     pub(crate) until: Option<Duration>,
     /// Emails that earlier runs got an answer for.
@@ -95,12 +97,20 @@ pub(crate) fn settings() -> LookupSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct SimulatedClock {
     pub(crate) begin: Moment,
+    /// Jumps of the wall clock, each with its time since the beginning.
+    jumps: Vec<(Duration, SignedDuration)>,
     passed: Arc<Mutex<Duration>>,
 }
 
 impl SimulatedClock {
     pub(crate) fn new(wall: Timestamp) -> Self {
-        Self { begin: Moment { mono: time::instant(), wall }, passed: Arc::default() }
+        let begin = Moment { mono: time::instant(), wall };
+        Self { begin, jumps: Vec::new(), passed: Arc::default() }
+    }
+
+    /// A clock whose wall time jumps by so much at each of these times since the beginning.
+    pub(crate) fn jumping(wall: Timestamp, jumps: Vec<(Duration, SignedDuration)>) -> Self {
+        Self { jumps, ..Self::new(wall) }
     }
 
     fn set(&self, passed: Duration) {
@@ -110,7 +120,9 @@ impl SimulatedClock {
     pub(crate) fn now(&self) -> Moment {
         let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         let Moment { mono, wall } = self.begin;
-        Moment { mono: mono + passed, wall: wall + passed }
+        let jumped = self.jumps.iter().filter(|(at, _)| *at <= passed);
+        let jumped: SignedDuration = jumped.map(|(_, by)| *by).sum();
+        Moment { mono: mono + passed, wall: wall + passed + jumped }
     }
 
     /// The same, for the parts of the program beside the scheduler.
@@ -143,6 +155,7 @@ impl Simulation {
             clock: SimulatedClock::new(Timestamp::UNIX_EPOCH),
             emails: Some(emails),
             seed: 1,
+            suspended: None,
             until: None,
             answered_earlier: Vec::new(),
             rereads: Vec::new(),
@@ -288,6 +301,12 @@ impl Playing {
         let back = self.in_flight.first_key_value().map(|((back, _), _)| *back);
         let next = [back, until].into_iter().flatten().min();
         self.run.time = self.run.time.max(next.expect("a wait has something to wait for"));
+        if let Some((at, time)) = self.simulation.suspended
+            && at <= self.run.time
+        {
+            self.run.time = self.run.time.max(at + time);
+            self.simulation.suspended = None;
+        }
         self.simulation.clock.set(self.run.time);
         if back.is_none_or(|back| back > self.run.time) {
             return;

@@ -70,6 +70,21 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
+fn a_run_that_was_suspended_continues_when_it_may() {
+    let sandbox = start_sandbox(Duration::from_millis(100));
+    let dir = TestDir::new();
+    dir.emails(emails(200));
+    let run = dir.sync(sandbox.url()).args(["--outage-wait", "2s", "--rate", "100/s"]).start();
+    wait_until("the run writes", || dir.number(SETTLED) > 0);
+    run.signal("STOP");
+    std::thread::sleep(Duration::from_secs(5));
+    run.signal("CONT");
+    run.wait().exits(0);
+    assert_eq!(dir.report()["counts"]["pending"], 0);
+    assert_eq!(dir.report()["outages"]["count"], 0);
+}
+
+#[test]
 fn a_signal_while_planning_leaves_nothing() {
     let (dir, api) = (TestDir::new(), Api::new());
     let mut run = dir.sync_of(api.url(), ["-"]).stdin_open().start();

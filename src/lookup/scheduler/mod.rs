@@ -24,7 +24,7 @@ use crate::lookup::settings::{Beginning, LearnedLimits, LookupSettings};
 use crate::lookup::step::{KeyReread, Purpose, Step, Ticket};
 use fastrand::Rng;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Emails taken from the plan at once: one short read of the store.
 const PAGE: usize = 500;
@@ -46,6 +46,8 @@ pub struct Scheduler {
     paused_until: Option<Instant>,
     /// Since when nothing but 429s came back.
     throttled_since: Option<Instant>,
+    /// By when the last step asked to be called again.
+    awaited: Option<Instant>,
     outage: OutageDetector,
     canary: Canary,
     /// The newest email with another definite response than found and not found.
@@ -67,6 +69,10 @@ struct Key {
     is_refused: bool,
 }
 
+/// A process that is called so much later than it asked for did not run meanwhile: it was stopped,
+/// or the machine was.
+const SUSPENDED: Duration = Duration::from_secs(1);
+
 impl Scheduler {
     /// A scheduler before the first request of its process.
     pub fn new(settings: LookupSettings, beginning: Beginning, random: Rng) -> Self {
@@ -86,6 +92,7 @@ impl Scheduler {
             canaries_in_flight: 0,
             paused_until: None,
             throttled_since: None,
+            awaited: None,
             canary: Canary::default(),
             last_definite: None,
             doubt: None,
@@ -148,6 +155,26 @@ impl Scheduler {
 
     /// What to do at `now`.
     pub fn next(&mut self, now: Instant) -> Step {
+        self.excuse_suspension(now);
+        let step = self.decide(now);
+        self.awaited = match step {
+            Step::Wait(until) => until,
+            _ => None,
+        };
+        step
+    }
+
+    /// A process that was suspended took no answers: that time is no silence of the API.
+    fn excuse_suspension(&mut self, now: Instant) {
+        let Some(awaited) = self.awaited.take() else { return };
+        let late = now.saturating_duration_since(awaited);
+        if late >= SUSPENDED {
+            self.outage.excuse(late);
+            self.throttled_since = self.throttled_since.map(|since| since + late);
+        }
+    }
+
+    fn decide(&mut self, now: Instant) -> Step {
         if let Some(step) = self.steps.pop_front() {
             return step;
         }
@@ -160,13 +187,13 @@ impl Scheduler {
         if self.gives_up(now) {
             let (wait, cause) = (self.settings.outage_wait, self.outage.last_cause().to_owned());
             self.stop(StopReason::Outage { wait, cause });
-            return self.next(now);
+            return self.decide(now);
         }
         if let Some(since) = self.throttled_since
             && self.throttled_until().is_some_and(|until| until <= now)
         {
             self.stop(StopReason::OnlyThrottled(now.saturating_duration_since(since)));
-            return self.next(now);
+            return self.decide(now);
         }
         self.resolve_doubt(now);
         if let Some(step) = self.steps.pop_front() {

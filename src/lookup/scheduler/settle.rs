@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 impl Scheduler {
     /// Takes the attempt that `ticket` came back with at this moment.
     pub fn settle(&mut self, ticket: Ticket, attempt: Attempt, at: Moment) {
+        self.excuse_suspension(at.mono);
         let Ticket { request, purpose } = ticket;
         self.learn_rate(&attempt, request, at.mono);
         self.canary.search_again();

@@ -239,6 +239,30 @@ fn silence_ends_the_run_after_the_wait_too() {
 }
 
 #[test]
+fn a_suspended_process_continues_where_it_was() {
+    for respond in [found, server_error as fn() -> _] {
+        let mut simulation = Simulation::new(200);
+        let suspended = (Duration::from_secs(1), Duration::from_secs(1000));
+        simulation.suspended = Some(suspended);
+        let mut failures = 0..8;
+        let run =
+            simulation.against(|_| if failures.next().is_some() { respond() } else { found() });
+        assert_eq!(run.stop(), None);
+        assert_eq!((run.settled.len(), run.failed()), (200, 0));
+        assert!((1001..1015).contains(&run.time.as_secs()), "{:?}", run.time);
+    }
+}
+
+#[test]
+fn an_outage_after_a_suspension_has_the_whole_wait() {
+    let mut simulation = Simulation::new(200);
+    simulation.suspended = Some((Duration::from_secs(1), Duration::from_secs(1000)));
+    let run = simulation.against(|_| server_error());
+    assert!(matches!(run.stop(), Some(StopReason::Outage { .. })), "{:?}", run.stop());
+    assert!((1595..1605).contains(&run.time.as_secs()), "{:?}", run.time);
+}
+
+#[test]
 fn our_own_rate_limit_is_no_silence_of_the_api() {
     let slow = Simulation::new(10).with(|with| {
         with.rate = Some(1.0 / 60.0);

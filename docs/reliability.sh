@@ -32,7 +32,7 @@ of=(--test integrity)
 try POWER_CUTS="${POWER_CUTS:-100000}" -- power::
 try HISTORIES="${HISTORIES:-10000}" -- model::
 of=(--lib)
-try NIGHTS="${NIGHTS:-200}" -- night::
+try NIGHTS="${NIGHTS:-200}" DAYS="${DAYS:-100}" -- hourly_job::
 of=(--test it)
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers

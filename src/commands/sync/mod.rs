@@ -3,7 +3,7 @@
 mod dry_run;
 mod lookups;
 #[cfg(test)]
-mod night;
+mod hourly_job;
 mod outputs;
 mod planning;
 mod prepare;

@@ -1,8 +1,8 @@
 //! One process of the hourly job, from its plan to the end of its run: the program's own plan,
 //! scheduler, writer and store, with the simulated API and clock in place of the driver.
 
-use super::api::NightApi;
-use super::{EMAILS, began_at};
+use super::api::SimulatedApi;
+use super::course::{Course, HOUR};
 use crate::commands::sync::lookups::{load_learned, save_learned};
 use crate::domain::counts::HttpTally;
 use crate::domain::outcome::{CanaryCandidates, PlannedEmail, Settled};
@@ -21,17 +21,19 @@ use crate::store::writer::{self, WriterSettings, organization};
 use crate::store::wrong_key::MissingCustomers;
 use crate::store::{Store, runs};
 use crate::time::{self, Moment};
+use jiff::Timestamp;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, Sender};
 
-const SOURCE: &str = "night.csv";
+const SOURCE: &str = "hourly.csv";
 const API_URL: &str = "https://api.example";
 
 /// A run that is over, and how long it took in simulated time.
 pub(super) struct EndedRun {
+    pub(super) began: Duration,
     pub(super) report: RunReport,
     pub(super) time: Duration,
 }
@@ -58,13 +60,12 @@ impl Plan for StoredPlan {
 }
 
 /// Plans all emails anew, as `sync LIST` does.
-fn plan(store: &mut Store, at: Duration, stop: &StopSwitch) -> RunReport {
-    let now = began_at(at);
+fn plan(store: &mut Store, emails: usize, now: Timestamp, stop: &StopSwitch) -> RunReport {
     let started_at = time::text(now);
     let begun = store.connection.transaction().unwrap();
     end_killed_runs(&begun, None, &started_at).unwrap();
     let run_id = runs::begin(&begun, SOURCE, &started_at).unwrap();
-    let rows = (0..EMAILS)
+    let rows = (0..emails)
         .map(|number| Ok::<_, Infallible>(InputRow::new(number as u64 + 2, email(number))));
     let settings = PlanSettings { run_id, source: SOURCE.to_owned(), max_age: None, now };
     let summary = build(&begun, rows, &settings, stop).unwrap();
@@ -74,12 +75,20 @@ fn plan(store: &mut Store, at: Duration, stop: &StopSwitch) -> RunReport {
     run
 }
 
-/// Runs the job that starts at this time of the night.
-pub(super) fn run(path: &Path, at: Duration, api: &mut NightApi, seed: u64) -> EndedRun {
-    let clock = SimulatedClock::new(began_at(at));
+/// Runs the job that starts at this time.
+pub(super) fn run(
+    path: &Path,
+    course: &Course,
+    at: Duration,
+    api: &mut SimulatedApi,
+    seed: u64,
+) -> EndedRun {
+    let later = course.jumps.iter().filter(|(when, _)| *when > at);
+    let jumps = later.map(|(when, by)| (*when - at, *by)).collect();
+    let clock = SimulatedClock::jumping(course.wall(at), jumps);
     let mut store = Store::open_at(path, clock.begin.wall).unwrap();
     let stop = StopSwitch::default();
-    let run = plan(&mut store, at, &stop);
+    let run = plan(&mut store, course.emails, clock.begin.wall, &stop);
     let progress = Progress { planned: run.counts.planned, ..Progress::default() };
     let learned = load_learned(&store.connection, API_URL).unwrap();
     let first_request = store.first_request();
@@ -96,11 +105,13 @@ pub(super) fn run(path: &Path, at: Duration, api: &mut NightApi, seed: u64) -> E
         writer::start(store, Arc::clone(&live), inbox, stop.clone(), writer_settings).unwrap();
     api.begin(at, Arc::clone(&live));
     let mut stored = StoredPlan { cursor, writer: settled };
-    let mut simulation = Simulation::new(EMAILS).with(|with| with.concurrency = 4);
+    let mut simulation = Simulation::new(course.emails).with(|with| with.concurrency = 4);
     simulation.beginning = Beginning { first_request, progress, learned };
     simulation.clock = clock.clone();
     simulation.seed = seed;
-    simulation.until = Some(super::HOUR);
+    simulation.until = Some(HOUR);
+    let suspended = course.suspended.and_then(|(when, time)| Some((when.checked_sub(at)?, time)));
+    simulation.suspended = suspended.filter(|(when, _)| *when < HOUR);
     let simulated = simulation.run_plan(api, &mut stored);
     // The writer may have found a greater reason to stop.
     if let Some(reason) = simulated.stop() {
@@ -110,7 +121,7 @@ pub(super) fn run(path: &Path, at: Duration, api: &mut NightApi, seed: u64) -> E
     drop(stored);
     let (store, report) = writer.join().unwrap().unwrap();
     save_learned(&store, API_URL, simulated.scheduler.learned(), clock.now().wall).unwrap();
-    EndedRun { report, time: simulated.time }
+    EndedRun { began: at, report, time: simulated.time }
 }
 
 fn note_status(live: &Live, scheduler: &Scheduler, now: Moment) {

@@ -2,7 +2,7 @@
 
 use crate::lookup::simulation::email;
 use fastrand::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// A customer as the API answers it, and as the store should hold it.
@@ -19,12 +19,15 @@ pub(super) struct World {
     pub(super) customers: BTreeMap<String, Customer>,
     /// The customer that each email resolves to.
     pub(super) emails: Vec<Option<String>>,
+    /// The first email that resolves to a customer: its own.
+    own: HashMap<String, usize>,
 }
 
 impl World {
     /// Every tenth email is an alias of the one before, and some belong to nobody.
     fn new(emails: usize, rng: &mut Rng) -> Self {
-        let mut world = Self { customers: BTreeMap::new(), emails: Vec::new() };
+        let mut world =
+            Self { customers: BTreeMap::new(), emails: Vec::new(), own: HashMap::new() };
         for number in 0..emails {
             let id = match number {
                 _ if number % 17 == 16 => None,
@@ -40,7 +43,17 @@ impl World {
             }
             world.emails.push(id);
         }
-        world
+        world.with_own_emails()
+    }
+
+    fn with_own_emails(mut self) -> Self {
+        self.own.clear();
+        for (number, id) in self.emails.iter().enumerate() {
+            if let Some(id) = id {
+                self.own.entry(id.clone()).or_insert(number);
+            }
+        }
+        self
     }
 
     /// The same an hour later: names, devices and orders have changed, an email belongs to another
@@ -63,7 +76,7 @@ impl World {
         if let Some(to) = world.emails[to].clone() {
             world.emails[moved] = Some(to);
         }
-        world
+        world.with_own_emails()
     }
 
     /// The customers that some email resolves to.
@@ -76,7 +89,7 @@ impl World {
     pub(super) fn body(&self, number: usize) -> Option<String> {
         let id = self.emails[number].as_ref()?;
         let customer = &self.customers[id];
-        let own = self.emails.iter().position(|of| of.as_ref() == Some(id)).map(email);
+        let own = self.own.get(id).copied().map(email);
         let body = serde_json::json!({
             "id": id, "organizationId": "org_1", "name": customer.name, "email": own,
             "devices": customer.devices, "orders": customer.orders,
@@ -85,7 +98,7 @@ impl World {
     }
 }
 
-/// The worlds of a night, each with the time from which it holds.
+/// The worlds of all hours, each with the time from which it holds.
 pub(super) struct Worlds(Vec<(Duration, World)>);
 
 impl Worlds {
@@ -103,11 +116,5 @@ impl Worlds {
     pub(super) fn at(&self, at: Duration) -> &World {
         let now = self.0.iter().rev().find(|(from, _)| *from <= at);
         &now.expect("a first world").1
-    }
-
-    /// All worlds from this time on, the one that held then first.
-    pub(super) fn during(&self, from: Duration, until: Duration) -> impl Iterator<Item = &World> {
-        let later = self.0.iter().filter(move |(since, _)| (from..=until).contains(since));
-        std::iter::once(self.at(from)).chain(later.map(|(_, world)| world))
     }
 }

@@ -17,6 +17,8 @@ from dlt.sources.helpers import requests
 def main(path, store, url, in_flight):
     os.environ["EXTRACT__WORKERS"] = in_flight
     os.environ["EXTRACT__MAX_PARALLEL_ITEMS"] = in_flight
+    # SQLite takes one writer.
+    os.environ["LOAD__WORKERS"] = "1"
     # dlt reports usage to its makers unless it is turned off.
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     session = requests.Client(raise_for_status=False)

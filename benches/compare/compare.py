@@ -34,6 +34,8 @@ IN_FLIGHT = 64
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 # What takes longer than this many seconds by arithmetic alone is measured on the emails that fit.
 PATIENCE = 60
+# What takes longer than this many seconds all the same is stopped.
+TIME_LIMIT = 900
 
 
 class Tool:
@@ -129,18 +131,25 @@ class Finished:
             command = ["/usr/bin/time", "--quiet", "-o", str(usage), "-f", "%U %S %M", *command]
         began = time.monotonic()
         with open(folder / "output", "w+") as output:
-            child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+            child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder,
+                                     start_new_session=True)
             if kill_when is not None:
                 while child.poll() is None and not kill_when():
                     time.sleep(0.01)
                 if child.poll() is None:
                     child.send_signal(signal.SIGKILL)
-            child.wait()
+            self.is_late = False
+            try:
+                child.wait(timeout=TIME_LIMIT)
+            except subprocess.TimeoutExpired:
+                self.is_late = True
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
             output.seek(0)
             self.output = output.read()
         self.seconds = time.monotonic() - began
         self.exit = child.returncode
-        if kill_when is None:
+        if kill_when is None and not self.is_late:
             user, system, kib = map(float, usage.read_text().split())
             self.cpu, self.mib = user + system, kib / 1024
 
@@ -196,6 +205,8 @@ def measure(tool, server, count):
         os.environ["TELEMETRON_API_KEY"] = server.key
         ended = Finished(tool.command(write_list(folder, count), store, server.url), folder)
         ended.found, ended.per_second = len(tool.customers(store)), count / ended.seconds
+    if ended.is_late:
+        return ended
     if ended.exit != 0 or ended.found < count * 0.8:
         print(ended.output[-2000:], file=sys.stderr)
         raise SystemExit(f"{tool.name}: exit {ended.exit}, {ended.found:,} customers of {count:,} emails")
@@ -224,6 +235,9 @@ def compare_speed(tools, server, count, rounds, latency):
             runs[tool].append(measure(tool, server, counts[tool]))
     rows, ours = [], runs[tools[0]]
     for tool, own in runs.items():
+        if any(run.is_late for run in own):
+            rows.append([tool.name, f"(stopped after {TIME_LIMIT} s)", "", "", ""])
+            continue
         ratio = statistics.median(a.per_second / b.per_second for a, b in zip(own, ours))
         on = "" if counts[tool] == count else f" (on {counts[tool]:,} emails)"
         rows.append([tool.name + on, f"{own.median(lambda run: run.per_second):,.0f}", f"{ratio:.2f}",

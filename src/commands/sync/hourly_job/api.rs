@@ -148,6 +148,9 @@ impl SimulatedApi {
         if self.is_blocked(number, at) {
             return Ok(Response::new(403, "blocked"));
         }
+        if troubles.iter().any(|one| matches!(one.trouble, Trouble::Broken)) && number % 5 < 3 {
+            return Ok(Response::new(500, r#"{"error":"internal"}"#));
+        }
         let truth = match self.worlds.at(at).body(number) {
             Some(body) => Response::new(200, body),
             None => Response::new(404, r#"{"error":"Customer not found"}"#),

@@ -53,6 +53,14 @@ fn check_requests(name: &str, ended: &EndedRun, hour: &Hour, api: &SimulatedApi)
     assert!(extra <= hour.expected.extra_requests, "{name}: {extra} extra requests");
 }
 
+/// No email was given up early, or charged for what was not its fault.
+pub(super) fn check_attempts(name: &str, path: &Path, ended: &EndedRun, hour: &Hour) {
+    let store = Connection::open(path).unwrap();
+    let select = "SELECT coalesce(sum(attempts - 1), 0) FROM lookups WHERE run_id = ?1";
+    let extra: i64 = store.query_row(select, [ended.report.run_id], |row| row.get(0)).unwrap();
+    assert!(extra <= hour.expected.extra_attempts, "{name}: {extra} extra attempts");
+}
+
 /// The store holds what the API answered, and nothing else.
 pub(super) fn check_store(name: &str, path: &Path, known: &Known) {
     let store = Connection::open(path).unwrap();

@@ -27,6 +27,8 @@ pub(super) enum Trouble {
     },
     /// 403 for some emails.
     Firewall,
+    /// 500 for more than half of the emails.
+    Broken,
     /// The old key is refused from now on, and the file holds the new one so much later.
     KeyRotation {
         file_late: Duration,
@@ -51,6 +53,9 @@ pub(super) struct Expected {
     pub(super) exit: u8,
     /// Requests beyond one for each email that was looked up, at most.
     pub(super) extra_requests: usize,
+    /// Attempts that count beyond one for each email with an outcome, at most: a 429, a failure in an
+    /// outage and a canary are none.
+    pub(super) extra_attempts: i64,
 }
 
 /// One hour's job: what is wrong then, and how it ends.
@@ -89,8 +94,15 @@ impl Course {
 /// three canaries after 1, 2, 4, 8, 16 seconds and then every 30 seconds.
 const OUTAGE: usize = 10 + 4 + 3 * 25;
 
+/// Lookups in flight as an outage begins fail once more than the streak that is excused.
+const IN_FLIGHT: i64 = 4;
+
+fn expected(exit: u8, extra_requests: usize) -> Expected {
+    Expected { exit, extra_requests, extra_attempts: 0 }
+}
+
 fn healthy() -> Hour {
-    Hour { incidents: Vec::new(), expected: Expected { exit: 0, extra_requests: 0 } }
+    Hour { incidents: Vec::new(), expected: expected(0, 0) }
 }
 
 /// Times are those within the hour, which `at` sets.
@@ -101,13 +113,13 @@ fn hour_of(trouble: Trouble, from: Duration, lasts: Duration, expected: Expected
 /// An outage that ends while a run waits for it, or only after it gave up.
 fn outage(rng: &mut Rng, trouble: Trouble, from: Duration) -> Hour {
     let (minutes, exit) = if rng.bool() { (rng.u32(1..9), 0) } else { (rng.u32(11..50), 6) };
-    hour_of(trouble, from, MINUTE * minutes, Expected { exit, extra_requests: OUTAGE })
+    let expected = Expected { extra_attempts: IN_FLIGHT, ..expected(exit, OUTAGE) };
+    hour_of(trouble, from, MINUTE * minutes, expected)
 }
 
 /// One of eight incidents. It begins before the run's first request, or amid its requests.
 fn incident(kind: u8, emails: usize, rng: &mut Rng) -> Hour {
     let from = Duration::from_millis(rng.u64(..emails as u64 * 8)) * rng.u32(..2);
-    let expected = |exit, extra_requests| Expected { exit, extra_requests };
     match kind {
         0 => outage(rng, Trouble::Errors, from),
         1 => outage(rng, Trouble::NoConnection, from),
@@ -138,7 +150,8 @@ fn deploys(emails: usize, rng: &mut Rng) -> Hour {
         let until = from + Duration::from_secs(2);
         Incident { from, until, trouble: Trouble::Deploy }
     });
-    let expected = Expected { exit: 0, extra_requests: OUTAGE };
+    // Those in flight fail when connections break, and again while none can be made.
+    let expected = Expected { extra_attempts: 3 * 3 * IN_FLIGHT, ..expected(0, OUTAGE) };
     Hour { incidents: incidents.collect(), expected }
 }
 
@@ -177,24 +190,29 @@ pub(super) fn night(emails: usize, rng: &mut Rng) -> Course {
     Course { emails, hours, slowdown_at_noon: 0.0, jumps: Vec::new(), suspended: None }
 }
 
-/// Twenty-four hours: two outages, a missing route, a firewall for three hours, three changes of the
-/// key, quotas per second, minute, hour and day, deploys, a clock that jumps, and a process that is
+/// Twenty-four hours: two outages, a missing route, an API that fails for most emails, a firewall for
+/// three hours, three changes of the key, quotas per second, minute, hour and day, deploys, a clock that jumps, and a process that is
 /// suspended for a quarter of an hour.
 pub(super) fn day(emails: usize, rng: &mut Rng) -> Course {
-    let ends = |exit, extra_requests| Expected { exit, extra_requests };
     let first_outage = rng.u8(..3);
     let second_outage = (first_outage + rng.u8(1..3)) % 3;
     let mut blocks: Vec<Vec<Hour>> = [first_outage, second_outage, 3, 4, 6, 7]
         .map(|kind| vec![incident(kind, emails, rng)])
         .into();
     blocks.push((0..3).map(|_| incident(5, emails, rng)).collect());
-    let strangers = ends(5, 10);
-    blocks.push(vec![hour_of(Trouble::StrangersKey, Duration::ZERO, HOUR / 2, strangers)]);
+    let whole = |trouble, expected| vec![hour_of(trouble, Duration::ZERO, HOUR / 2, expected)];
+    blocks.push(whole(Trouble::StrangersKey, expected(5, 10)));
+    // Each broken email has five attempts, until the failure limit ends the run.
+    blocks.push(whole(Trouble::Broken, expected(6, OUTAGE + emails * 4)));
     // A fifth in a minute; more than half in an hour; one and a half times all in three hours.
-    blocks.push(quota(MINUTE, emails / 5, &[ends(0, 60), ends(0, 60)]));
-    blocks.push(quota(HOUR, emails * 3 / 5, &[ends(6, 10), ends(6, 10)]));
-    blocks.push(quota(HOUR * 3, emails * 3 / 2, &[ends(0, 0), ends(6, 10), ends(6, 10)]));
-    blocks.extend((0..5).map(|_| vec![deploys(emails, rng)]));
+    blocks.push(quota(MINUTE, emails / 5, &[expected(0, 60), expected(0, 60)]));
+    blocks.push(quota(HOUR, emails * 3 / 5, &[expected(6, 10), expected(6, 10)]));
+    blocks.push(quota(
+        HOUR * 3,
+        emails * 3 / 2,
+        &[expected(0, 0), expected(6, 10), expected(6, 10)],
+    ));
+    blocks.extend((0..4).map(|_| vec![deploys(emails, rng)]));
     let hours = between_healthy_hours(blocks, rng);
     assert_eq!(hours.len(), 24);
     let jumps = jumps(emails, rng);

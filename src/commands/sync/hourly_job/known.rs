@@ -2,6 +2,7 @@
 
 use super::api::Sent;
 use super::world::{Customer, Worlds};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub(super) struct Known {
     customers: BTreeMap<String, (Duration, Customer)>,
     /// How many emails each run settled, and when it began.
     runs: Vec<(Duration, u64)>,
+    /// The latest that the wall clock has shown at the end of a run.
+    newest_time: Timestamp,
     /// Emails that lost their turn to a run that was undone, until they are answered.
     undone: BTreeSet<usize>,
 }
@@ -27,6 +30,7 @@ impl Known {
             emails: vec![None; emails],
             customers: BTreeMap::new(),
             runs: Vec::new(),
+            newest_time: Timestamp::MIN,
             undone: BTreeSet::new(),
         }
     }
@@ -47,9 +51,15 @@ impl Known {
         }
     }
 
-    /// Remembers a run, and how many emails it settled.
-    pub(super) fn end_run(&mut self, began: Duration, settled: u64) {
-        self.runs.push((began, settled));
+    /// Remembers a run, and how many emails it settled. The order of lookups goes by the wall clock: as
+    /// long as it is behind what it showed before, nothing is promised.
+    pub(super) fn end_run(&mut self, began: Duration, settled: u64, ended: Timestamp) {
+        if ended < self.newest_time {
+            self.runs.clear();
+        } else {
+            self.newest_time = ended;
+            self.runs.push((began, settled));
+        }
     }
 
     /// Nothing of the run's answers counts.

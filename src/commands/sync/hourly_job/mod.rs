@@ -38,8 +38,10 @@ fn play(course: &Course, rng: &mut Rng, seed: u64) {
             known.undo_run(api.sent());
         } else {
             known.add(api.sent(), &api.worlds, begin + ended.time);
-            known.end_run(begin, ended.report.counts.settled());
+            let over = course.wall(begin + ended.time);
+            known.end_run(begin, ended.report.counts.settled(), over);
         }
+        checks::check_attempts(&name, &path, &ended, hour);
         checks::check_store(&name, &path, &known);
         checks::check_age(&name, &known, &api);
     }

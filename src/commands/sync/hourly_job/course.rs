@@ -91,8 +91,8 @@ impl Course {
 }
 
 /// Requests that an outage may cost: ten failures in a row, those in flight, and for ten minutes up to
-/// three canaries after 1, 2, 4, 8, 16 seconds and then every 30 seconds.
-const OUTAGE: usize = 10 + 4 + 3 * 25;
+/// four canaries after 1, 2, 4, 8, 16 seconds and then every 30 seconds.
+const OUTAGE: usize = 10 + 4 + 4 * 25;
 
 /// Lookups in flight as an outage begins fail once more than the streak that is excused.
 const IN_FLIGHT: i64 = 4;
@@ -127,8 +127,11 @@ fn incident(kind: u8, emails: usize, rng: &mut Rng) -> Hour {
         3 => outage(rng, Trouble::MissingRoute, from),
         4 => {
             let retry_after = [None, Some(1)][rng.usize(..2)];
-            let trouble = Trouble::Rate { per_second: rng.u8(5..40).into(), retry_after };
-            hour_of(trouble, from, HOUR / 2, expected(0, 20 + emails / 8))
+            let per_second: f64 = rng.u8(5..40).into();
+            // A limit of 20/s or more refuses under 2% after the first ten seconds.
+            let refused = if per_second < 20.0 { emails / 2 } else { 50 + emails / 50 };
+            let trouble = Trouble::Rate { per_second, retry_after };
+            hour_of(trouble, from, HOUR / 2, expected(0, refused))
         }
         // A twenty-fifth of the emails; each may cost a canary.
         5 => hour_of(Trouble::Firewall, Duration::ZERO, HOUR / 2, expected(3, 5 + emails / 20)),

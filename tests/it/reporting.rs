@@ -44,10 +44,14 @@ struct Question {
     sql: String,
 }
 
-fn questions() -> Vec<Question> {
+/// The text of a section of the document.
+fn section(title: &str) -> &'static str {
     let document = include_str!("../../docs/REPORTING.md");
-    let section = document.split("\n## Questions\n").nth(1).expect("a section");
-    let section = section.split("\n## ").next().expect("its text");
+    let text = document.split(&format!("\n## {title}\n")).nth(1).expect("a section");
+    text.split("\n## ").next().expect("its text")
+}
+
+fn questions() -> Vec<Question> {
     let question = |(index, text): (usize, &str)| {
         let (heading, text) = text.split_once('\n').expect("a text");
         let (number, title) = heading.split_once(". ").expect("a number");
@@ -55,7 +59,7 @@ fn questions() -> Vec<Question> {
         assert_eq!(number, (index + 1).to_string(), "{title}");
         Question { number: index + 1, title: title.to_owned(), sql: sql.to_owned() }
     };
-    section.split("\n### ").skip(1).enumerate().map(question).collect()
+    section("Questions").split("\n### ").skip(1).enumerate().map(question).collect()
 }
 
 /// Ann passes a device on to Bob, with whom she shares another, and has a third for a week; Cid is
@@ -76,7 +80,7 @@ fn history() -> TestDir {
     };
 
     let ann = json!({ "name": "Ann Lee", "phone": "+1 555 1", "devices": ["D1", "D2"], "orders": ["O1"],
-        "metadata": { "plan": "pro", "seats": 3 } });
+        "metadata": { "plan": "pro", "seats": 3 }, "tier": "gold" });
     person("ann", ann.clone());
     let bob = json!({ "name": "Bob Ray", "devices": ["D2"], "orders": [], "metadata": { "plan": "free" } });
     person("bob", bob.clone());
@@ -259,11 +263,30 @@ fn the_questions_find_what_happened() {
     assert!(growth.len() == 2 && growth[0].contains("|4|0|"), "{growth:?}");
 }
 
+#[test]
+fn metadata_and_unknown_fields_are_found_and_indexed() {
+    let dir = history();
+    let blocks: Vec<&str> = section("Metadata and unknown fields")
+        .split("```sql\n")
+        .skip(1)
+        .map(|block| block.split("```").next().expect("an end"))
+        .collect();
+    let [unknown_fields, paths, index] = blocks[..] else { panic!("{blocks:?}") };
+    assert_eq!(ask(&dir.store(), unknown_fields), ["tier|1|text|gold"]);
+    assert_eq!(ask(&dir.store(), paths), ["$.plan|2", "$.seats|1"]);
+
+    dir.alter(index);
+    let by_value = "SELECT id FROM current_customers WHERE json_extract(metadata, '$.plan') = 'pro'";
+    assert_eq!(ask(&dir.store(), by_value), ["c_ann"]);
+    let plan = ask(&dir.store(), &format!("EXPLAIN QUERY PLAN {by_value}")).join("\n");
+    assert!(plan.contains("USING INDEX my_plan"), "{plan}");
+}
+
 /// The questions that read all of a large table: they ask about all of it, or about what every lookup
 /// rewrites or only some stores have, which has no index.
 const READ_EVERYTHING: [usize; 13] = [1, 2, 3, 5, 7, 9, 10, 11, 12, 15, 18, 19, 20];
 
-/// Statistics as a store of 200,000 customers with nine weeks of history has them.
+/// Statistics as a store of 200,660 customers with nine weeks of history has them.
 const STATISTICS: &str = include_str!("statistics.sql");
 
 #[test]

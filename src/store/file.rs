@@ -4,6 +4,7 @@ use crate::store::error::{StoreError, unopenable};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The files that SQLite keeps beside a store.
 const LOG_FILES: [&str; 2] = ["-wal", "-shm"];
@@ -14,8 +15,7 @@ pub(super) fn check(file: &File, path: &Path) -> Result<(), StoreError> {
     if !metadata.is_file() {
         return Err(unopenable(path, &io::Error::other("it is not a regular file")));
     }
-    #[cfg(unix)]
-    if std::os::unix::fs::MetadataExt::nlink(&metadata) > 1 {
+    if has_several_names(path) {
         return Err(StoreError::SeveralNames(path.to_owned()));
     }
     #[cfg(target_os = "linux")]
@@ -23,6 +23,14 @@ pub(super) fn check(file: &File, path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Network { path: path.to_owned(), kind });
     }
     Ok(())
+}
+
+/// Whether there are hard links to a file.
+pub(super) fn has_several_names(path: &Path) -> bool {
+    #[cfg(unix)]
+    return path.metadata().is_ok_and(|file| std::os::unix::fs::MetadataExt::nlink(&file) > 1);
+    #[cfg(not(unix))]
+    false
 }
 
 /// The kind of network file system that a file is on, if it is. The numbers are those of
@@ -84,11 +92,33 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-pub(super) fn beside(path: &Path) -> [PathBuf; 2] {
-    LOG_FILES.map(|ending| {
-        let mut file = path.as_os_str().to_owned();
-        file.push(ending);
-        file.into()
+fn beside(path: &Path) -> [PathBuf; 2] {
+    LOG_FILES.map(|ending| with_ending(path, ending))
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut file = path.as_os_str().to_owned();
+    file.push(ending);
+    file.into()
+}
+
+/// Whether something is not in the file itself: in its log, or in a journal that undoes what a killed
+/// process began.
+pub(super) fn has_log(path: &Path) -> bool {
+    ["-wal", "-journal"].iter().any(|ending| length(&with_ending(path, ending)) > 0)
+}
+
+/// The bytes of a file; none if it is not there.
+pub(super) fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// Differs after any write to the store: its length and time, and those of its log and its journal.
+pub(super) fn versions(path: &Path) -> [Option<(u64, SystemTime)>; 3] {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    ["", "-wal", "-journal"].map(|ending| {
+        let metadata = with_ending(&path, ending).metadata().ok()?;
+        Some((metadata.len(), metadata.modified().ok()?))
     })
 }
 

@@ -19,6 +19,7 @@ pub mod report_data;
 pub mod runs;
 mod schema;
 pub mod series;
+mod trial;
 mod undo;
 pub mod writer;
 pub mod wrong_key;
@@ -139,48 +140,6 @@ impl Store {
         Ok((connection, path, first_request))
     }
 
-    /// A store that lives in a temporary file and is gone when dropped, for planning on trial
-    /// where there is no store yet.
-    ///
-    /// # Errors
-    /// The temporary file cannot be made.
-    pub fn temporary() -> Result<Self, StoreError> {
-        let mut connection = Connection::open("")?;
-        configure(&connection)?;
-        migrate(&mut connection, Path::new("(temporary)"))?;
-        Ok(Self { connection, path: PathBuf::new(), is_new: false, first_request: 1, lock: None })
-    }
-
-    /// A temporary store with all that a plan needs to know of the one at `path`, which is locked
-    /// meanwhile, and of which not a byte is changed.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
-    pub fn trial(path: &Path) -> Result<Self, StoreError> {
-        let lock = take_lock(path)?;
-        let trial = Self { lock: Some(Arc::new(lock)), ..Self::temporary()? };
-        match open_to_read(path) {
-            Ok(_) => {}
-            // A file of no bytes, or one whose making was cut off.
-            Err(StoreError::NotThere(_)) => return Ok(trial),
-            Err(error) => return Err(error),
-        }
-        trial.connection.pragma_update(None, "foreign_keys", "OFF")?;
-        let path = path.canonicalize().map_err(|error| unopenable(path, &error))?;
-        let escaped = path.to_string_lossy().replace('%', "%25");
-        let uri = escaped.replace('?', "%3f").replace('#', "%23");
-        trial.connection.execute("ATTACH ?1 AS known", [format!("file:{uri}?mode=ro")])?;
-        trial.connection.execute_batch(
-            "DELETE FROM main._store;
-             INSERT INTO main._store SELECT * FROM known._store;
-             INSERT INTO main._runs SELECT * FROM known._runs;
-             INSERT INTO main._emails SELECT * FROM known._emails;
-             INSERT INTO main._tombstones SELECT * FROM known._tombstones;
-             DETACH known;",
-        )?;
-        Ok(trial)
-    }
-
     /// A second connection, which only reads.
     ///
     /// # Errors
@@ -237,9 +196,14 @@ impl Store {
 
 fn take_lock(path: &Path) -> Result<RunLock, StoreError> {
     RunLock::take(path).map_err(|error| match error {
-        LockError::Held => StoreError::Held(Held { path: path.to_owned(), holder: holder(path) }),
+        LockError::Held => held(path),
         LockError::Io(error) => unopenable(path, &error),
     })
+}
+
+/// That another process holds the store, and which.
+fn held(path: &Path) -> StoreError {
+    StoreError::Held(Held { path: path.to_owned(), holder: holder(path) })
 }
 
 /// Opens a store to read from it, beside any run.
@@ -266,7 +230,10 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
 
 /// The process that took the lock last: the one that has it, if the lock is held.
 fn holder(path: &Path) -> Option<Holder> {
-    let connection = open_to_read(path).ok()?;
+    // Beside a hard link there is no log, and SQLite would make one; what tells of the holder is in the
+    // file itself.
+    let several = file::has_several_names(path);
+    let connection = if several { trial::open_untraced(path) } else { open_to_read(path) }.ok()?;
     let select = "SELECT holder_pid, holder_since,
              (SELECT max(id) FROM _runs WHERE status = 'running')
          FROM _store";
@@ -305,6 +272,8 @@ fn begin_process(connection: &mut Connection, now: Timestamp) -> Result<i64, Sto
     let held = "UPDATE _store SET holder_pid = ?1, holder_since = ?2";
     begin.execute(held, (std::process::id(), time::text(now)))?;
     begin.commit()?;
+    // So that the holder can be read by any name of the file; unless a reader is in the way.
+    connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)")?;
     Ok(first_request)
 }
 

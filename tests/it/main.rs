@@ -12,6 +12,7 @@ mod databases_tls;
 mod disk;
 mod docs;
 mod doctor;
+mod dry_run;
 mod doubts;
 mod forget;
 mod fuzz;

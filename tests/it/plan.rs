@@ -107,37 +107,6 @@ fn retry_failed_looks_up_only_failures() {
 }
 
 #[test]
-fn a_dry_run_sends_no_request_and_creates_no_store() {
-    let (dir, api) = (TestDir::new(), Api::new());
-    dir.write("list.csv", "email\na@x.io\nb@x.io\na@x.io\nno\n");
-    let dry = || dir.sync(api.url()).without_key().args(["--dry-run"]);
-    dry()
-        .run()
-        .exits(0)
-        .stdout_has("2 to look up")
-        .stdout_has("1 duplicate")
-        .stdout_has("2 requests");
-    dry().args(["--rate", "1/m"]).run().exits(0).stdout_has("2 min 0 s");
-    dry().args(["--limit", "1"]).run().exits(0).stdout_has("at least 1 request; none sent");
-    assert_eq!(dir.files(), ["list.csv"]);
-    assert_eq!(api.request_count(), 0);
-}
-
-#[test]
-fn a_dry_run_leaves_a_store_as_it_is() {
-    let (dir, api) = (TestDir::new(), Api::new());
-    dir.emails(["a@x.io", "b@x.io"]);
-    dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
-    let before = dir.store_bytes();
-    dir.sync(api.url()).args(["--dry-run", "--max-age", "1h"]).run().exits(0).stdout_has("1 fresh");
-    dir.sync_of(api.url(), ["--retry-failed", "--dry-run"]).run().exits(0);
-    assert!(dir.store_bytes() == before, "a byte has changed");
-    assert_eq!(dir.number("SELECT count(*) FROM runs"), 1);
-    assert_eq!(dir.counts(), "rows 2, planned 2, not_found 1, pending 1");
-    assert_eq!(api.request_count(), 1);
-}
-
-#[test]
 fn a_new_plan_replaces_only_an_unfinished_one_of_the_same_source() {
     let (dir, api) = (TestDir::new(), Api::new());
     dir.emails(emails(5));

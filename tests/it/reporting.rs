@@ -276,7 +276,8 @@ fn metadata_and_unknown_fields_are_found_and_indexed() {
     assert_eq!(ask(&dir.store(), paths), ["$.plan|2", "$.seats|1"]);
 
     dir.alter(index);
-    let by_value = "SELECT id FROM current_customers WHERE json_extract(metadata, '$.plan') = 'pro'";
+    let by_value =
+        "SELECT id FROM current_customers WHERE json_extract(metadata, '$.plan') = 'pro'";
     assert_eq!(ask(&dir.store(), by_value), ["c_ann"]);
     let plan = ask(&dir.store(), &format!("EXPLAIN QUERY PLAN {by_value}")).join("\n");
     assert!(plan.contains("USING INDEX my_plan"), "{plan}");

@@ -7,15 +7,14 @@ use crate::domain::counts::HttpTally;
 use crate::domain::run::RunReport;
 use crate::domain::stop::StopReason;
 use crate::plan::build::{PlanSettings, PlanSummary, build, unanswered_emails};
-use crate::plan::staging::{StagedRows, stage};
-use crate::source::{self, InputRow, SourceSettings};
+use crate::plan::staging::stage;
+use crate::source::{self, InputRow, OpenSource};
 use crate::stop_switch::StopSwitch;
 use crate::store::finish::end_killed_runs;
 use crate::store::{Store, runs};
 use crate::time;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use std::path::Path;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -97,56 +96,60 @@ pub(super) async fn plan_aside(
 
 impl Planner {
     fn plan(&self, store: &mut Store, stop: &StopSwitch) -> Result<Planned, Error> {
-        let (Self::ToKeep { plan, .. } | Self::Trial(plan)) = self;
-        let source = match &plan.emails {
-            Emails::Source(settings) => Some(Source::read(settings, store.path(), stop)?),
-            Emails::Unanswered => None,
-        };
-        let transaction =
-            store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let begun = Begun { store: &transaction, plan, now: time::now(), stop };
-        let planned = match source {
-            Some(Source { read_as, warnings, notes, first_rows, rows }) => {
-                let mut planned = begun.plan(&read_as, rows)?;
-                planned.run.warnings.extend(warnings);
-                Planned { notes, first_rows, ..planned }
-            }
-            None => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
-        };
         match self {
-            Self::ToKeep { options, .. } => {
-                runs::save_settings(&transaction, planned.run.run_id, options)?;
-                transaction.commit()?;
-                // The statistics of a far smaller store would make each page of the plan a full scan.
-                store.update_statistics()?;
-            }
-            Self::Trial(_) => transaction.rollback()?,
+            Self::ToKeep { plan, options } => plan_to_keep(store, plan, options, stop),
+            Self::Trial(plan) => plan_on_trial(store, plan, stop),
         }
-        Ok(planned)
     }
 }
 
-/// A source that was read to its end, before the store is locked for writing.
-struct Source {
-    read_as: String,
-    warnings: Vec<String>,
-    notes: Option<String>,
-    first_rows: Vec<InputRow>,
-    rows: StagedRows,
+/// The store is locked for writing only when the source has ended.
+fn plan_to_keep(
+    store: &mut Store,
+    plan: &NewPlan,
+    options: &str,
+    stop: &StopSwitch,
+) -> Result<Planned, Error> {
+    let source = match &plan.emails {
+        Emails::Source(settings) => {
+            let mut open = source::open(settings)?;
+            let rows = stage(&mut open, store.path(), stop)?;
+            Some((open, rows))
+        }
+        Emails::Unanswered => None,
+    };
+    let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let begun = Begun { store: &transaction, plan, now: time::now(), stop };
+    let planned = match source {
+        Some((open, rows)) => begun.plan(open.description(), rows)?.read_from(&open),
+        None => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
+    };
+    runs::save_settings(&transaction, planned.run.run_id, options)?;
+    transaction.commit()?;
+    // The statistics of a far smaller store would make each page of the plan a full scan.
+    store.update_statistics()?;
+    Ok(planned)
 }
 
-impl Source {
-    fn read(settings: &SourceSettings, store: &Path, stop: &StopSwitch) -> Result<Self, Error> {
-        let mut open = source::open(settings)?;
-        let read_as = open.description().to_owned();
-        let rows = stage(&mut open, store, stop)?;
-        Ok(Self {
-            read_as,
-            warnings: open.warnings().into_iter().collect(),
-            notes: open.notes(),
-            first_rows: open.first_rows().to_vec(),
-            rows,
-        })
+/// Nobody waits for a store on trial, so its rows are planned as they come.
+fn plan_on_trial(store: &mut Store, plan: &NewPlan, stop: &StopSwitch) -> Result<Planned, Error> {
+    let transaction = store.connection.transaction()?;
+    let begun = Begun { store: &transaction, plan, now: time::now(), stop };
+    match &plan.emails {
+        Emails::Source(settings) => {
+            let mut open = source::open(settings)?;
+            let description = open.description().to_owned();
+            Ok(begun.plan(&description, &mut open)?.read_from(&open))
+        }
+        Emails::Unanswered => begun.plan(UNANSWERED, unanswered_emails(&transaction)?),
+    }
+}
+
+impl Planned {
+    /// The same, with what the source tells of itself after its last row.
+    fn read_from(mut self, source: &OpenSource) -> Self {
+        self.run.warnings.extend(source.warnings());
+        Self { notes: source.notes(), first_rows: source.first_rows().to_vec(), ..self }
     }
 }
 

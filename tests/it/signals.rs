@@ -6,7 +6,7 @@ use std::time::Duration;
 use telemetron_sync::sandbox::{Delivery, Reply};
 
 use crate::support::api::{Api, emails, start_sandbox};
-use crate::support::clock::{timed, wait_until};
+use crate::support::clock::{timed, wait_until, while_within};
 use crate::support::dir::TestDir;
 
 const SETTLED: &str = "SELECT planned - pending FROM runs ORDER BY id DESC LIMIT 1";
@@ -74,10 +74,10 @@ fn a_run_that_was_suspended_continues_when_it_may() {
     let sandbox = start_sandbox(Duration::from_millis(100));
     let dir = TestDir::new();
     dir.emails(emails(200));
-    let run = dir.sync(sandbox.url()).args(["--outage-wait", "2s", "--rate", "100/s"]).start();
+    let mut run = dir.sync(sandbox.url()).args(["--outage-wait", "2s", "--rate", "100/s"]).start();
     wait_until("the run writes", || dir.number(SETTLED) > 0);
     run.signal("STOP");
-    std::thread::sleep(Duration::from_secs(5));
+    while_within(Duration::from_secs(5), || run.is_running());
     run.signal("CONT");
     run.wait().exits(0);
     assert_eq!(dir.report()["counts"]["pending"], 0);

@@ -1,11 +1,11 @@
 //! Erases a person from the store: rows, indexes, and the bytes that the file still holds of them.
 
-use crate::domain::email::salted_digest;
+use crate::domain::email::salted_digest as email_digest;
 use crate::store::changes::ChangeOf;
 use crate::store::erase::erase;
 use crate::store::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension as _, Result, TransactionBehavior};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// What [`forget`] took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,20 +32,29 @@ pub fn forget(store: &mut Store, person: &str, at: &str) -> Result<Forgotten, St
     Ok(forgotten)
 }
 
-/// Lets an erased email be looked up again. False if it was not erased.
+/// Lets an erased person be looked up again, named by an email or an id. False if nobody of that name was
+/// erased.
 ///
 /// # Errors
 /// The store cannot be written.
-pub fn undo_forget(store: &Connection, email: &str) -> Result<bool, StoreError> {
-    let salt: Vec<u8> = store.query_row("SELECT salt FROM _store", [], |row| row.get(0))?;
-    let digest = salted_digest(&salt, &email.to_ascii_lowercase());
-    // The other emails of the same customer would keep it from coming back.
+pub fn undo_forget(store: &Connection, person: &str) -> Result<bool, StoreError> {
+    let salt = salt(store)?;
+    // What was erased together comes back together: the other emails lead to the same customers.
     let removed = store.execute(
-        "DELETE FROM _tombstones WHERE digest = ?1
-             OR customer_key = (SELECT customer_key FROM _tombstones WHERE digest = ?1)",
-        [digest],
+        "DELETE FROM _tombstones WHERE at IN
+             (SELECT at FROM _tombstones WHERE digest = ?1 OR digest = ?2)",
+        (email_digest(&salt, &person.to_ascii_lowercase()), id_digest(&salt, person)),
     )?;
     Ok(removed > 0)
+}
+
+fn salt(store: &Connection) -> Result<Vec<u8>> {
+    store.query_row("SELECT salt FROM _store", [], |row| row.get(0))
+}
+
+fn id_digest(salt: &[u8], id: &str) -> Vec<u8> {
+    // No email holds a NUL.
+    email_digest(salt, &format!("{id}\0"))
 }
 
 fn erase_person(store: &Connection, person: &str, at: &str) -> Result<Forgotten> {
@@ -56,28 +65,67 @@ fn erase_person(store: &Connection, person: &str, at: &str) -> Result<Forgotten>
              OR key IN (SELECT customer_key FROM _emails WHERE email = ?2))",
         (person, &email),
     )?;
-    let mut emails = BTreeSet::new();
+    let salt = salt(store)?;
+    // Each with the customer it resolves to.
+    let mut emails = BTreeMap::new();
     for customer in &customers {
         let of_customer = "SELECT email FROM _emails WHERE customer_key = ?1
              UNION SELECT lower(email) FROM _customers WHERE key = ?1 AND email IS NOT NULL";
-        emails.extend(column::<String>(store, of_customer, [customer])?);
+        for email in column::<String>(store, of_customer, [customer])? {
+            emails.insert(email, Some(*customer));
+        }
+        let id = "SELECT id FROM _customers WHERE key = ?1";
+        let id: String = store.query_row(id, [customer], |row| row.get(0))?;
+        bury(store, &Tombstone { digest: id_digest(&salt, &id), customer: Some(*customer), at })?;
     }
     let is_known = "SELECT 1 FROM _emails WHERE email = ?1";
     if store.query_row(is_known, [&email], |_| Ok(())).optional()?.is_some() {
-        emails.insert(email);
+        emails.entry(email).or_insert(None);
     }
-    let salt: Vec<u8> = store.query_row("SELECT salt FROM _store", [], |row| row.get(0))?;
-    for email in &emails {
-        store.execute(
-            "INSERT OR REPLACE INTO _tombstones (digest, customer_key, at) VALUES (?1, ?2, ?3)",
-            (salted_digest(&salt, email), customers.first(), at),
-        )?;
+    for (email, customer) in &emails {
+        let digest = email_digest(&salt, email);
+        bury(store, &Tombstone { digest, customer: *customer, at })?;
         erase_email(store, email)?;
     }
     for customer in &customers {
         erase(store, ChangeOf { customer: *customer, run_id: None, at })?;
     }
     Ok(Forgotten { customers: customers.len() as u64, emails: emails.len() as u64 })
+}
+
+/// Erases an email that turned out to be one of an erased customer.
+///
+/// # Errors
+/// The store cannot be written.
+pub(super) fn forget_alias(store: &Connection, email: &str, customer: i64) -> Result<()> {
+    // Of the same time, so that one `--undo` lets all of them come back.
+    let at: Option<String> = store.query_row(
+        "SELECT max(at) FROM _tombstones WHERE customer_key = ?1",
+        [customer],
+        |row| row.get(0),
+    )?;
+    if let Some(at) = at {
+        let digest = email_digest(&salt(store)?, email);
+        bury(store, &Tombstone { digest, customer: Some(customer), at: &at })?;
+    }
+    erase_email(store, email)
+}
+
+/// By which an erased email or customer is recognized.
+struct Tombstone<'a> {
+    digest: Vec<u8>,
+    /// None: an email that resolved to nobody.
+    customer: Option<i64>,
+    at: &'a str,
+}
+
+fn bury(store: &Connection, tombstone: &Tombstone<'_>) -> Result<()> {
+    let Tombstone { digest, customer, at } = tombstone;
+    store.execute(
+        "INSERT OR REPLACE INTO _tombstones (digest, customer_key, at) VALUES (?1, ?2, ?3)",
+        (digest, customer, at),
+    )?;
+    Ok(())
 }
 
 /// Takes an email out of everything that a run keeps of it. If it is pending, it counts as fresh: it
@@ -104,8 +152,16 @@ fn erase_email(store: &Connection, email: &str) -> Result<()> {
         )?;
         let pending = "DELETE FROM _plan_items WHERE email_key = ?1 AND first_lookup IS NULL";
         store.execute(pending, [key])?;
-        store.execute("UPDATE _plan_items SET input = NULL WHERE email_key = ?1", [key])?;
-        store.execute("DELETE FROM _lookup_undo_log WHERE email_key = ?1", [key])?;
+        // What is settled is not undone any more: no email has a negative key, and this key may be given
+        // to another. The log still names the customer that the email resolved to before.
+        let settled =
+            "UPDATE _plan_items SET input = NULL, email_key = -email_key WHERE email_key = ?1";
+        store.execute(settled, [key])?;
+        store.execute(
+            "UPDATE OR REPLACE _lookup_undo_log SET error = NULL, email_key = -email_key
+             WHERE email_key = ?1",
+            [key],
+        )?;
         store.execute("DELETE FROM _emails WHERE key = ?1", [key])?;
     }
     // Rows that could not be read as this email, and what an API wrote about it.

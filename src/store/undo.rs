@@ -130,7 +130,8 @@ fn restore_customer(
     Ok(())
 }
 
-/// The emails that are undone, in a table of this connection.
+/// The emails that are undone, in a table of this connection: all but those that were erased since, whose
+/// keys are negative.
 struct Undone<'a> {
     store: &'a Connection,
     run_id: i64,
@@ -147,13 +148,13 @@ impl<'a> Undone<'a> {
         )?;
         store.execute(
             "INSERT INTO temp.undone SELECT email_key, position, 0 FROM _lookup_undo_log
-             WHERE run_id = ?1 AND reason = ?2",
+             WHERE run_id = ?1 AND reason = ?2 AND email_key > 0",
             (run_id, reason.name()),
         )?;
         if reason == UndoReason::Untrusted {
             store.execute(
                 "INSERT OR IGNORE INTO temp.undone SELECT email_key, position, 1 FROM _plan_items
-                 WHERE run_id = ?1 AND first_lookup = 1",
+                 WHERE run_id = ?1 AND first_lookup = 1 AND email_key > 0",
                 [run_id],
             )?;
         }

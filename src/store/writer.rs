@@ -7,6 +7,7 @@ use crate::domain::run::{HttpReport, LimitsReport, RunReport};
 use crate::domain::stop::StopReason;
 use crate::stop_switch::StopSwitch;
 use crate::store::customers::{Answered, Customers, Upserted};
+use crate::store::forget::forget_alias;
 use crate::store::live::{Live, lock};
 use crate::store::lookups::{self, FinishedLookup};
 use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
@@ -162,8 +163,10 @@ struct FoundAnswer<'a> {
 
 /// What an answer is to the store.
 enum Accepted {
-    /// It is written; `None`: it is of a customer that was erased and is not to come back.
-    Customer(Option<i64>),
+    /// It is written, to the customer with this key.
+    Customer(i64),
+    /// It is of a customer that was erased and is not to come back.
+    Erased(i64),
     /// It is another organization's, and the run stops.
     Refused,
 }
@@ -200,16 +203,20 @@ impl BatchWriter {
             return Ok(());
         }
         let at: Rc<str> = time::text(settled.at).into();
-        let mut resolves_to = None;
+        let (mut resolves_to, mut erased) = (None, None);
         if let Outcome::Found(body) = &settled.outcome {
             let answer = FoundAnswer { settled, body, at: Rc::clone(&at) };
             match self.write_customer(store, customers, answer)? {
-                Accepted::Customer(key) => resolves_to = key,
+                Accepted::Customer(key) => resolves_to = Some(key),
+                Accepted::Erased(key) => erased = Some(key),
                 Accepted::Refused => return Ok(()),
             }
         }
         let lookup = FinishedLookup { settled, resolves_to, at: &at };
         lookups::settle(store, self.run.run_id, lookup)?;
+        if let Some(customer) = erased {
+            forget_alias(store, &settled.planned.email, customer)?;
+        }
         self.run.counts.settle(settled.outcome.kind());
         self.watch_key(lookup);
         Ok(())
@@ -230,7 +237,7 @@ impl BatchWriter {
         if let Some(key) = settled.planned.resolved_to
             && customers.confirm(key, body, answered)?
         {
-            return Ok(Accepted::Customer(Some(key)));
+            return Ok(Accepted::Customer(key));
         }
         let customer = body.customer()?;
         if let Some(theirs) = self.other_organization(store, &customer)? {
@@ -242,9 +249,9 @@ impl BatchWriter {
                 for change in changes {
                     self.run.changes.add(change.kind, 1);
                 }
-                Ok(Accepted::Customer(Some(key)))
+                Ok(Accepted::Customer(key))
             }
-            Upserted::Erased { .. } => Ok(Accepted::Customer(None)),
+            Upserted::Erased { key } => Ok(Accepted::Erased(key)),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use telemetron_sync::sandbox::Reply;
 
-use crate::support::api::{Api, start_sandbox};
+use crate::support::api::{Api, customer, start_sandbox, with};
 use crate::support::clock::wait_until;
 use crate::support::dir::TestDir;
 
@@ -84,6 +85,55 @@ fn a_pending_email_is_not_looked_up_and_the_counts_still_hold() {
     dir.sync_of(api.url(), ["--resume"]).run().exits(0);
     assert_eq!(dir.counts(), "rows 3, fresh 1, planned 2, found 2");
     assert_eq!(api.request_count(), 2);
+}
+
+#[test]
+fn another_address_of_the_person_is_erased_when_it_is_found_to_be_one() {
+    let (dir, api) = synced();
+    dir.command(["forget", "cust_jane"]).run().exits(0);
+    dir.emails(["a@x.io", "jane.new@x.io"]);
+    dir.sync(api.url()).run().exits(0);
+    dir.has_rows("SELECT email FROM lookups ORDER BY 1", ["a@x.io", "b@x.io"]);
+    assert_eq!(dir.number("SELECT count(*) FROM customers"), 2);
+    dir.sync(api.url()).run().exits(0).stdout_has("1 row skipped: `forget` erased the email");
+    // One undo, by any name, lets the person come back by every address.
+    dir.command(["forget", "--undo", "cust_jane"]).run().exits(0);
+    dir.sync(api.url()).run().exits(0);
+    assert_eq!(dir.number("SELECT count(*) FROM customers"), 3);
+}
+
+#[test]
+fn each_customer_that_an_address_names_is_kept_out() {
+    let dir = TestDir::new();
+    let two = Api::with_rule(|request| {
+        let id = if request.email? == "jane@x.io" { "one" } else { "two" };
+        let customer = with(customer(id, request.email?), json!({ "email": "jane@x.io" }));
+        Some(Reply::json(200, customer.to_string()))
+    });
+    dir.emails(["jane@x.io", "j@x.io"]);
+    dir.sync(two.url()).run().exits(0);
+    dir.command(["forget", "jane@x.io"]).run().exits(0).stdout_has("2 customers and 2 emails");
+    dir.emails(["other@x.io"]);
+    dir.sync(two.url()).run().exits(0);
+    assert_eq!(dir.number("SELECT count(*) FROM customers"), 0);
+    assert_eq!(dir.number("SELECT count(*) FROM lookups"), 0);
+}
+
+#[test]
+fn the_place_of_an_erased_email_in_a_plan_is_not_given_to_another() {
+    let (dir, api) = (TestDir::new(), api());
+    // Looked up first, because the other address was before.
+    dir.emails(["a@x.io"]);
+    dir.sync(api.url()).run().exits(0);
+    dir.emails(["a@x.io", "jane@x.io"]);
+    dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
+    dir.command(["forget", "jane@x.io"]).run().exits(0).stdout_has("1 customer and 1 email");
+    dir.write("other.csv", "email\nz@x.io\n");
+    dir.sync_of(api.url(), ["other.csv"]).run().exits(0);
+    let planned = "SELECT email FROM _plan_items AS p JOIN _emails AS e ON e.key = p.email_key";
+    dir.has_rows(planned, ["a@x.io"]);
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    dir.has_rows("SELECT planned, found, pending FROM runs WHERE id = 2", ["2|2|0"]);
 }
 
 #[test]

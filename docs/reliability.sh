@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Reruns the tests behind docs/RELIABILITY.md with large numbers and prints the figures of its
-# table. Takes some ten minutes on two cores. SEED=n tries other instants, schedules and inputs.
+# table. Takes about an hour on two cores, half of it for the days. SEED=n tries other instants, schedules and inputs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,8 @@ of=(--test integrity)
 try POWER_CUTS="${POWER_CUTS:-100000}" -- power::
 try HISTORIES="${HISTORIES:-10000}" -- model::
 of=(--lib)
-try NIGHTS="${NIGHTS:-200}" DAYS="${DAYS:-100}" -- hourly_job::
+try NIGHTS="${NIGHTS:-200}" -- hourly_job::after_a_night
+try DAYS="${DAYS:-100}" EMAILS="${EMAILS:-10000}" -- hourly_job::after_each_hour
 of=(--test it)
 try SCHEDULES="${SCHEDULES:-500}" -- schedules::
 try FUZZ="${FUZZ:-1000000}" -- fuzz::answers

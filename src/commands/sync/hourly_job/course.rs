@@ -94,8 +94,9 @@ impl Course {
 /// four canaries after 1, 2, 4, 8, 16 seconds and then every 30 seconds.
 const OUTAGE: usize = 10 + 4 + 4 * 25;
 
-/// Lookups in flight as an outage begins fail once more than the streak that is excused.
-const IN_FLIGHT: i64 = 4;
+/// Attempts that count as an outage begins: nine failures in a row that a late response ends, or two
+/// timeouts of each lookup in flight before a canary is answered; and those in flight.
+const NO_STREAK: i64 = 9 + 4;
 
 fn expected(exit: u8, extra_requests: usize) -> Expected {
     Expected { exit, extra_requests, extra_attempts: 0 }
@@ -113,7 +114,7 @@ fn hour_of(trouble: Trouble, from: Duration, lasts: Duration, expected: Expected
 /// An outage that ends while a run waits for it, or only after it gave up.
 fn outage(rng: &mut Rng, trouble: Trouble, from: Duration) -> Hour {
     let (minutes, exit) = if rng.bool() { (rng.u32(1..9), 0) } else { (rng.u32(11..50), 6) };
-    let expected = Expected { extra_attempts: IN_FLIGHT, ..expected(exit, OUTAGE) };
+    let expected = Expected { extra_attempts: NO_STREAK, ..expected(exit, OUTAGE) };
     hour_of(trouble, from, MINUTE * minutes, expected)
 }
 
@@ -153,8 +154,7 @@ fn deploys(emails: usize, rng: &mut Rng) -> Hour {
         let until = from + Duration::from_secs(2);
         Incident { from, until, trouble: Trouble::Deploy }
     });
-    // Those in flight fail when connections break, and again while none can be made.
-    let expected = Expected { extra_attempts: 3 * 3 * IN_FLIGHT, ..expected(0, OUTAGE) };
+    let expected = Expected { extra_attempts: 3 * NO_STREAK, ..expected(0, OUTAGE) };
     Hour { incidents: incidents.collect(), expected }
 }
 
@@ -219,7 +219,10 @@ pub(super) fn day(emails: usize, rng: &mut Rng) -> Course {
     let hours = between_healthy_hours(blocks, rng);
     assert_eq!(hours.len(), 24);
     let jumps = jumps(emails, rng);
-    let suspended = Some((HOUR * rng.u32(1..23) + Duration::from_secs(1), MINUTE * 15));
+    // A suspended process does not see that it waited too long.
+    let awake: Vec<u32> = (0..24).filter(|hour| hours[*hour as usize].expected.exit != 6).collect();
+    let hour = awake[rng.usize(..awake.len())];
+    let suspended = Some((HOUR * hour + Duration::from_secs(1), MINUTE * 15));
     Course { emails, hours, slowdown_at_noon: 4.0, jumps, suspended }
 }
 

@@ -37,7 +37,7 @@ FAULTS = [
     ["--fault", "not-json=3%", "--fault", "wrong-types=2%"], ["--fault", "null=2%", "--fault", "cut-json=2%"],
     ["--fault", "slow=1%"], ["--fault", "timeout=0.2%"], ["--fault", "huge=0.2%", "--fault", "gzip-bomb=0.2%"],
     ["--permanent-fault", "500=1%"], ["--permanent-fault", "403=2%"], ["--outage", "1000+3s"],
-    ["--outage", "500+8s"], ["--revoke-key", "1500"], ["--rate-limit", "400"],
+    ["--outage", "500+8s"], ["--revoke-key", "1500"], ["--rate-limit", "400/s"],
 ]
 ENDS = {0, 3, 4, 5, 6, 143, -signal.SIGKILL}
 
@@ -95,7 +95,7 @@ class Actor(threading.Thread):
                 reader.start()
             self.work()
             self.finish()
-        except Exception as error:  # reported at the end, after the other actor
+        except BaseException as error:  # reported at the end, after the other actor
             self.fail(repr(error))
             raise
 
@@ -311,6 +311,8 @@ class Backfill(Actor):
 
 
 def thirds(values):
+    if not values:
+        return 0, 0, 0
     third = max(1, len(values) // 3)
     return statistics.median(values[:third]), statistics.median(values[-third:]), max(values)
 

@@ -45,7 +45,7 @@ class Sandbox:
                 return
             except OSError:
                 time.sleep(0.05)
-        raise SystemExit(f"the sandbox did not start: {options}")
+        raise RuntimeError(f"the sandbox did not start: {options}")
 
     def stop(self):
         if self.process:

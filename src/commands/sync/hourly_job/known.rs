@@ -20,8 +20,8 @@ pub(super) struct Known {
     runs: Vec<(Duration, u64)>,
     /// The latest that the wall clock has shown at the end of a run.
     newest_time: Timestamp,
-    /// Emails that lost their turn to a run that was undone, until they are answered.
-    undone: BTreeSet<usize>,
+    /// Emails that were looked up in vain, until they are answered: they are at the end of the order.
+    in_vain: BTreeSet<usize>,
 }
 
 impl Known {
@@ -31,12 +31,13 @@ impl Known {
             customers: BTreeMap::new(),
             runs: Vec::new(),
             newest_time: Timestamp::MIN,
-            undone: BTreeSet::new(),
+            in_vain: BTreeSet::new(),
         }
     }
 
     /// Takes the answers of a run that were back in time.
     pub(super) fn add(&mut self, sent: &[Sent], worlds: &Worlds, until: Duration) {
+        self.lose_turns(sent);
         for one in sent.iter().filter(|one| one.is_true && !one.is_canary && one.back <= until) {
             let world = worlds.at(one.at);
             let customer = world.emails[one.number].clone();
@@ -47,7 +48,7 @@ impl Known {
                 }
             }
             self.emails[one.number] = Some(LastAnswer { at: one.at, customer });
-            self.undone.remove(&one.number);
+            self.in_vain.remove(&one.number);
         }
     }
 
@@ -62,9 +63,9 @@ impl Known {
         }
     }
 
-    /// Nothing of the run's answers counts.
-    pub(super) fn undo_run(&mut self, sent: &[Sent]) {
-        self.undone.extend(sent.iter().map(|one| one.number));
+    /// Notes the emails of a run; the answers that count are added.
+    pub(super) fn lose_turns(&mut self, sent: &[Sent]) {
+        self.in_vain.extend(sent.iter().filter(|one| !one.is_canary).map(|one| one.number));
     }
 
     /// Since when every email has been answered that could be: emails are looked up in the order of
@@ -78,18 +79,12 @@ impl Known {
         })
     }
 
-    /// When the runs since then began.
-    pub(super) fn runs_since(&self, since: Option<Duration>) -> impl Iterator<Item = Duration> {
-        let begun = self.runs.iter().map(|(began, _)| *began);
-        begun.filter(move |began| since.is_some_and(|since| *began >= since))
-    }
-
     /// Emails whose last answer is older than promised.
     pub(super) fn overdue(&self) -> Vec<usize> {
         let Some(since) = self.promised_since() else { return Vec::new() };
         let is_old = |answer: &Option<LastAnswer>| answer.as_ref().is_none_or(|it| it.at < since);
         let old = self.emails.iter().enumerate().filter(|(_, answer)| is_old(answer));
-        old.map(|(number, _)| number).filter(|number| !self.undone.contains(number)).collect()
+        old.map(|(number, _)| number).filter(|number| !self.in_vain.contains(number)).collect()
     }
 
     /// The customers that some email resolves to.

@@ -35,7 +35,7 @@ fn play(course: &Course, rng: &mut Rng, seed: u64) {
         checks::check_run(&name, &ended, hour, &api, course);
         let is_undone = api.sent().iter().any(|one| one.status == Some(200) && !one.is_true);
         if is_undone {
-            known.undo_run(api.sent());
+            known.lose_turns(api.sent());
         } else {
             known.add(api.sent(), &api.worlds, begin + ended.time);
             let over = course.wall(begin + ended.time);
@@ -43,7 +43,7 @@ fn play(course: &Course, rng: &mut Rng, seed: u64) {
         }
         checks::check_attempts(&name, &path, &ended, hour);
         checks::check_store(&name, &path, &known);
-        checks::check_age(&name, &known, &api);
+        checks::check_age(&name, &known);
     }
     checks::check_truth(&format!("SEED={seed}"), &path, api.worlds.at(HOUR * hours));
 }

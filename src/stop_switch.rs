@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_greatest_reason_is_told_whatever_the_order() {
+    fn the_greatest_reason_wins_whatever_the_order() {
         let switch = StopSwitch::default();
         assert!(!switch.is_on());
         switch.stop(StopReason::Terminated);

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_at_fault_is_told_apart() {
+    fn causes_are_distinguished() {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "Connection refused");
         let tcp = Outer("tcp connect error", Some(Box::new(refused)));
         assert_eq!(culprit(tcp), (Culprit::Connection, "Connection refused".to_owned()));

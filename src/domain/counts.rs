@@ -107,9 +107,9 @@ const NO_ANSWER: &str = "none";
 /// The requests of a run.
 #[derive(Clone, Debug)]
 pub struct HttpTally {
-    /// Requests made.
+    /// Requests sent, whether or not they came back.
     pub requests: u64,
-    /// Of these, made again for an email that was looked up before in the same run.
+    /// Of these, sent again for an email that was looked up before in the same run.
     pub retries: u64,
     /// How often each status was answered; `None` where there was no answer.
     statuses: BTreeMap<Option<u16>, u64>,
@@ -142,12 +142,20 @@ pub struct Latency {
 }
 
 impl HttpTally {
-    /// Counts one attempt.
-    pub fn add(&mut self, attempt: &Attempt) {
-        self.requests += 1;
+    /// Counts what came back for a request.
+    pub fn settle(&mut self, attempt: &Attempt) {
         *self.statuses.entry(attempt.status).or_default() += 1;
         if attempt.status.is_some() {
             self.record_latency(attempt.latency);
+        }
+    }
+
+    /// Counts the requests that never came back as not answered.
+    pub fn abandon_rest(&mut self) {
+        let settled: u64 = self.statuses.values().sum();
+        let abandoned = self.requests.saturating_sub(settled);
+        if abandoned > 0 {
+            *self.statuses.entry(None).or_default() += abandoned;
         }
     }
 
@@ -235,9 +243,9 @@ mod tests {
     fn latencies_survive_the_store() {
         let mut tally = HttpTally::default();
         for milliseconds in 1..=100 {
-            tally.add(&attempt(Some(200), milliseconds));
+            tally.settle(&attempt(Some(200), milliseconds));
         }
-        tally.add(&attempt(None, 30_000));
+        tally.settle(&attempt(None, 30_000));
         let again = HttpTally::resumed(101, 0, &tally.statuses(), &tally.latencies());
         assert_eq!(again.latency(), tally.latency());
         let latency = again.latency().unwrap();
@@ -247,6 +255,16 @@ mod tests {
         assert_eq!(tally.statuses()["none"], 1);
         assert_eq!(HttpTally::default().latency(), None);
         assert_eq!(HttpTally::resumed(1, 0, &BTreeMap::new(), b"rubbish").latency(), None);
+    }
+
+    #[test]
+    fn a_request_that_never_came_back_was_not_answered() {
+        let mut tally = HttpTally { requests: 3, ..HttpTally::default() };
+        tally.settle(&attempt(Some(200), 1));
+        tally.abandon_rest();
+        tally.abandon_rest();
+        assert_eq!(tally.statuses(), [("200".to_owned(), 1), ("none".to_owned(), 2)].into());
+        assert_eq!(tally.responses(), 1);
     }
 
     proptest! {

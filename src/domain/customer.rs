@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_tells_what_it_holds_without_being_read_again() {
+    fn a_body_says_what_it_holds_without_being_read_again() {
         let body = |json: &str| CustomerBody::new(json.as_bytes()).unwrap();
         let one = body(r#"{"id":"c","devices":[],"orders":null,"email":" Ann@X.io"}"#);
         assert_eq!(one.lists(), Lists { devices: true, orders: false });

@@ -69,7 +69,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of kind `code`, with its story.
+    /// A failure of kind `code`, with its causes.
     pub fn new(code: FailureCode, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into() }
     }
@@ -206,7 +206,7 @@ pub enum Cause {
     Permanent,
 }
 
-/// The outcomes by name, as the store and the report tell them.
+/// The outcomes by name, as the store and the report name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutcomeKind {
     /// See [`Outcome::Found`].
@@ -249,7 +249,7 @@ impl Outcome {
     }
 }
 
-/// What can happen to a customer, as `changes` tells it.
+/// What can happen to a customer, as `changes` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChangeKind {
     /// Seen for the first time, with all devices and orders.

@@ -109,7 +109,7 @@ impl<'a> Driver<'a> {
         loop {
             let now = time::instant();
             if self.outbox.is_due(now) {
-                self.outbox.hand_over().await?;
+                self.outbox.send().await?;
             }
             let step = self.scheduler.next(now);
             // After the step: deciding it may have found the reason to stop.
@@ -120,8 +120,9 @@ impl<'a> Driver<'a> {
                 break;
             }
         }
+        lock(self.http).abandon_rest();
         *lock(self.status) = self.scheduler.status(time::instant());
-        self.outbox.hand_over().await?;
+        self.outbox.send().await?;
         Ok(self.scheduler.learned())
     }
 
@@ -129,6 +130,10 @@ impl<'a> Driver<'a> {
     async fn perform(&mut self, step: Step, now: Instant) -> Result<ControlFlow<()>, DriveError> {
         match step {
             Step::Start(ticket) => {
+                let mut http = lock(self.http);
+                http.requests += 1;
+                http.retries += u64::from(ticket.kind() == RequestKind::Retry);
+                drop(http);
                 self.in_flight.spawn(lookup(Arc::clone(&self.client), ticket));
             }
             Step::Settled(settled) => {
@@ -187,10 +192,7 @@ impl<'a> Driver<'a> {
     fn settle(&mut self, ticket: Ticket, attempt: Attempt) {
         print_attempt(&ticket, &attempt);
         self.print_first_failure(&attempt);
-        let mut http = lock(self.http);
-        http.add(&attempt);
-        http.retries += u64::from(ticket.kind() == RequestKind::Retry);
-        drop(http);
+        lock(self.http).settle(&attempt);
         self.scheduler.settle(ticket, attempt, time::moment());
     }
 

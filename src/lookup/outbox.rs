@@ -1,5 +1,5 @@
-//! Settled emails on their way to the writer. They are handed over some at a time: each message may
-//! have to wake the other thread, which costs two system calls and a change of threads.
+//! Settled emails on their way to the writer. They are sent in batches: each message may have to
+//! wake the other thread, which costs two system calls and a change of threads.
 //!
 //! Time is an argument.
 
@@ -7,11 +7,11 @@ use crate::domain::outcome::Settled;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 
-/// So many are handed over at once.
+/// This many are sent to the writer at once.
 pub const SEND_BATCH: usize = 64;
 
 /// Fewer, if their answers are large: what waits for the writer is bounded in bytes, too.
-const HANDFUL_BYTES: usize = 64 * 1024;
+const SEND_BYTES: usize = 64 * 1024;
 
 /// None is held for longer: a fraction of the time that the writer waits for more.
 const HELD: Duration = Duration::from_millis(20);
@@ -49,19 +49,19 @@ impl Outbox {
     /// Whether it is time at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.held.len() >= SEND_BATCH
-            || self.held_bytes >= HANDFUL_BYTES
+            || self.held_bytes >= SEND_BYTES
             || self.due.is_some_and(|due| due <= now)
     }
 
-    /// Hands all over; waits while the writer has too many.
-    pub(super) async fn hand_over(&mut self) -> Result<(), WriterGone> {
+    /// Sends all; waits while the writer has too many.
+    pub(super) async fn send(&mut self) -> Result<(), WriterGone> {
         self.due = None;
         self.held_bytes = 0;
         if self.held.is_empty() {
             return Ok(());
         }
-        let handful = std::mem::replace(&mut self.held, Vec::with_capacity(SEND_BATCH));
-        self.writer.send(handful).await.map_err(|_| WriterGone)
+        let batch = std::mem::replace(&mut self.held, Vec::with_capacity(SEND_BATCH));
+        self.writer.send(batch).await.map_err(|_| WriterGone)
     }
 }
 
@@ -79,26 +79,26 @@ mod tests {
     }
 
     #[test]
-    fn emails_are_handed_over_when_they_are_many_or_large_or_held_for_long() {
+    fn emails_are_sent_when_they_are_many_or_large_or_held_for_long() {
         let (writer, mut inbox) = mpsc::channel(8);
         let mut outbox = Outbox::new(writer);
         let (now, later) = (time::instant(), time::instant() + 2 * HELD);
-        let mut hand_over = |outbox: &mut Outbox| {
-            futures::executor::block_on(outbox.hand_over()).unwrap();
+        let mut send = |outbox: &mut Outbox| {
+            futures::executor::block_on(outbox.send()).unwrap();
             assert!(!outbox.is_due(later), "nothing is left");
-            inbox.try_recv().map_or(0, |handful| handful.len())
+            inbox.try_recv().map_or(0, |batch| batch.len())
         };
-        assert_eq!(hand_over(&mut outbox), 0);
+        assert_eq!(send(&mut outbox), 0);
         outbox.put(settled(Outcome::NotFound), now);
         assert!(!outbox.is_due(now) && outbox.is_due(later));
-        assert_eq!(hand_over(&mut outbox), 1);
+        assert_eq!(send(&mut outbox), 1);
         (0..SEND_BATCH).for_each(|_| outbox.put(settled(Outcome::NotFound), now));
         assert!(outbox.is_due(now));
-        assert_eq!(hand_over(&mut outbox), SEND_BATCH);
-        let large = format!(r#"{{"id":"c","name":"{}"}}"#, "x".repeat(HANDFUL_BYTES));
+        assert_eq!(send(&mut outbox), SEND_BATCH);
+        let large = format!(r#"{{"id":"c","name":"{}"}}"#, "x".repeat(SEND_BYTES));
         let large = CustomerBody::new(large.as_bytes()).unwrap();
         outbox.put(settled(Outcome::Found(Box::new(large))), now);
         assert!(outbox.is_due(now));
-        assert_eq!(hand_over(&mut outbox), 1);
+        assert_eq!(send(&mut outbox), 1);
     }
 }

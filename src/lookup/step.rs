@@ -1,4 +1,4 @@
-//! What the scheduler tells the driver to do, and what the driver tells the scheduler.
+//! What the scheduler and the driver exchange: steps to do, and what came of them.
 //!
 //! Pure: no clock, no I/O.
 

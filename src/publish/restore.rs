@@ -2,7 +2,7 @@
 
 use crate::publish::error::{MOST_NAMED, PublishError};
 use crate::publish::{Target, schema};
-use crate::store::writer::set_organization;
+use crate::store::writer::claim;
 use crate::store::{Store, publish_log};
 use crate::time;
 use futures::StreamExt as _;
@@ -139,7 +139,7 @@ pub async fn restore(
     let salt = published.lock().await?;
     let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let restored = published.copy_all(&transaction).await?;
-    set_organization(&transaction, organization)?;
+    claim(&transaction, Some(organization))?;
     transaction.execute("UPDATE _store SET salt = ?1", [salt])?;
     // What a process of the lost store was working on has no plan any more.
     transaction.execute(

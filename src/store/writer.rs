@@ -358,11 +358,14 @@ pub fn organization(store: &Connection) -> Result<Option<String>, StoreError> {
     Ok(store.query_row(select, [], |row| row.get(0)).optional()?.flatten())
 }
 
-/// Gives the store to an organization.
+/// Gives the store to `organization`, if one is named and the store has none.
 ///
 /// # Errors
 /// What SQLite says.
-pub fn set_organization(store: &Connection, organization: &str) -> Result<(), StoreError> {
-    store.execute("UPDATE _store SET organization_id = ?1", [organization])?;
+pub fn claim(store: &Connection, organization: Option<&str>) -> Result<(), StoreError> {
+    if let Some(organization) = organization {
+        let claim = "UPDATE _store SET organization_id = ?1 WHERE organization_id IS NULL";
+        store.execute(claim, [organization])?;
+    }
     Ok(())
 }

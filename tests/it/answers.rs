@@ -174,10 +174,10 @@ fn too_many_failures_stop_the_run_and_reset_transient_ones_to_pending() {
     let ended =
         dir.sync(api.url()).args(["--max-attempts", "1", "--accept-missing"]).run().exits(6);
     ended.stdout_has("emails failed or were rejected");
-    let told = &dir.report()["counts"];
-    let count = |name: &str| told[name].as_u64().unwrap();
+    let counts = &dir.report()["counts"];
+    let count = |name: &str| counts[name].as_u64().unwrap();
     assert_eq!(count("failed"), 0);
-    assert!(count("rejected") > 0 && count("not_found") > 0, "{told}");
+    assert!(count("rejected") > 0 && count("not_found") > 0, "{counts}");
     dir.has_rows("SELECT DISTINCT code FROM rejects", ["rejected"]);
     let api = Api::new();
     dir.sync_of(api.url(), ["--resume", "--accept-missing"]).run().exits(3);

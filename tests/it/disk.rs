@@ -16,7 +16,7 @@ const EMAILS: usize = 1000;
 const SETTLED: &str = "SELECT coalesce(sum(planned - pending), 0) FROM runs";
 
 /// What becomes of a store's bytes.
-type Spoil = fn(&mut Vec<u8>);
+type Damage = fn(&mut Vec<u8>);
 
 /// What another program writes over a store.
 static NOISE: [u8; 1 << 20] = [0xa5; 1 << 20];
@@ -29,14 +29,14 @@ fn dir() -> TestDir {
 
 /// One sentence, or a few, after the log lines; no panic, exit 1.
 #[track_caller]
-fn told(ended: Finished, sentence: &str) -> Finished {
+fn fails_with(ended: Finished, sentence: &str) -> Finished {
     let ended = ended.exits(1).stderr_has(sentence).never_shows("panicked");
     let errors = ended.stderr.lines().filter(|line| line.contains(" error: ")).count();
     assert_eq!(errors, 1, "{}", ended.stderr);
     ended
 }
 
-/// Asserts that the store is whole and ends, when resumed, as one that nothing happened to.
+/// Asserts that the store is intact and ends, when resumed, as one that nothing happened to.
 #[track_caller]
 fn ends_well(dir: &TestDir) {
     let sandbox = start_sandbox(Duration::ZERO);
@@ -70,7 +70,7 @@ fn a_file_size_limit_is_an_error_not_a_signal() {
     let sandbox = start_sandbox(Duration::ZERO);
     let limited = |sync: TestCommand<'_>, kib: u64| {
         let ended = sync.after(&format!("ulimit -f {}", kib * 2)).run();
-        told(ended, "The store cannot be read or written (disk I/O error)");
+        fails_with(ended, "The store cannot be read or written (disk I/O error)");
     };
     for kib in [16, 200] {
         let dir = dir();
@@ -91,7 +91,7 @@ fn a_full_disk_is_reported_and_the_run_resumes_once_there_is_room() {
     let is_full = |sync: TestCommand<'_>| {
         let sentence =
             "The disk that holds the store is full. Make room, then continue with --resume";
-        told(sync.args(store).run(), sentence);
+        fails_with(sync.args(store).run(), sentence);
     };
     for kib in [64, 300] {
         let dir = dir();
@@ -117,11 +117,11 @@ fn a_read_only_folder_is_reported_and_reports_can_still_be_read() {
     let Some(disk) = Disk::new(&dir, 64 * 1024) else { return };
     let store = ["--store", "disk/s.db"];
     disk.remount("ro");
-    told(dir.sync(sandbox.url()).args(store).run(), "disk/s.db cannot be opened");
+    fails_with(dir.sync(sandbox.url()).args(store).run(), "disk/s.db cannot be opened");
     disk.remount("rw");
     dir.sync(sandbox.url()).args(store).args(["--limit", "100"]).run().exits(4);
     disk.remount("ro");
-    told(dir.sync(sandbox.url()).args(store).run(), "disk/s.db cannot be opened");
+    fails_with(dir.sync(sandbox.url()).args(store).run(), "disk/s.db cannot be opened");
     for command in ["report", "runs"] {
         dir.command([command]).args(store).run().exits(0).stdout_has("stopped");
     }
@@ -135,20 +135,20 @@ fn a_store_cut_short_or_overwritten_between_runs() {
     let synced = dir();
     synced.sync(start_sandbox(Duration::ZERO).url()).run().exits(0);
     let good = fs::read(synced.path("s.db")).unwrap();
-    let spoilt: [(&str, Spoil); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("half", |store| store.truncate(store.len() / 2)),
         ("page", |store| store.truncate(4096)),
         ("odd", |store| store.truncate(5000)),
         ("head", |store| store[..512].fill(0xa5)),
         ("middle", |store| store[4096..].fill(0)),
     ];
-    for (name, spoil) in spoilt {
+    for (name, damage) in damages {
         let dir = dir();
         let mut store = good.clone();
-        spoil(&mut store);
+        damage(&mut store);
         fs::write(dir.path("s.db"), &store).unwrap();
         let ended = dir.sync(api.url()).run();
-        let ended = told(ended, "damaged");
+        let ended = fails_with(ended, "damaged");
         assert!(!ended.stderr.contains("is intact"), "{name}: {}", ended.stderr);
         for command in ["report", "runs"] {
             let ended = dir.command([command]).run().never_shows("panicked");
@@ -160,7 +160,7 @@ fn a_store_cut_short_or_overwritten_between_runs() {
 
 #[test]
 fn a_store_cut_short_or_overwritten_midway() {
-    for spoil in
+    for damage in
         [|store: &File| store.set_len(4096), |store: &File| store.write_all_at(&NOISE, 4096)]
     {
         let (dir, sandbox) = (dir(), start_sandbox(Duration::ZERO));
@@ -169,7 +169,7 @@ fn a_store_cut_short_or_overwritten_midway() {
         // Slow enough to be met midway.
         let run = dir.sync(sandbox.url()).args(["--rate", "200/s"]).start();
         wait_until("the second run writes", || dir.number(SETTLED) > EMAILS as i64);
-        spoil(&OpenOptions::new().write(true).open(dir.path("s.db")).unwrap()).unwrap();
-        told(run.wait_unchecked(), "The store is damaged").never_shows("is intact");
+        damage(&OpenOptions::new().write(true).open(dir.path("s.db")).unwrap()).unwrap();
+        fails_with(run.wait_unchecked(), "The store is damaged").never_shows("is intact");
     }
 }

@@ -112,3 +112,24 @@ fn of_two_answers_the_one_requested_later_wins() {
     );
     assert_eq!(dir.changes(), "created 1");
 }
+
+#[test]
+fn a_customer_is_not_missing_while_a_pending_email_resolves_to_it() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    for email in ["a@x.io", "alias@x.io"] {
+        api.has(email, customer("c1", "a@x.io"));
+    }
+    dir.emails(["a@x.io", "alias@x.io"]);
+    dir.sync(api.url()).run().exits(0);
+    api.remove_email("a@x.io");
+    api.remove_email("alias@x.io");
+    dir.sync(api.url()).args(["--limit", "1", "--concurrency", "1"]).run().exits(4);
+    dir.has_rows(
+        "SELECT email, outcome, customer_id FROM lookups ORDER BY 1",
+        ["a@x.io|not_found|NULL", "alias@x.io|found|c1"],
+    );
+    dir.has_rows(MISSING, []);
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0);
+    dir.has_rows(MISSING, ["c1"]);
+    dir.has_rows("SELECT count(*) FROM changes WHERE kind = 'missing'", ["1"]);
+}

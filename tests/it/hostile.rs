@@ -70,7 +70,7 @@ fn loud(sync: TestCommand<'_>) -> TestCommand<'_> {
         .args(reports)
 }
 
-/// An email that leads to the `n`th hostile thing.
+/// An email that resolves to the `n`th hostile thing.
 fn email(n: usize) -> String {
     format!("h{n:02}@x.io")
 }
@@ -108,7 +108,7 @@ fn a_customer_of_hostile_texts_is_stored_exactly() {
         let exact: bool = store.query_row(texts, values, |row| row.get(0)).expect("the customer");
         assert!(exact, "{text:?} is stored as something else");
     }
-    // Changed to other such texts, it is told of as harmless.
+    // Changed to other such texts, they are printed as harmless.
     for (n, text) in HOSTILE.iter().rev().enumerate() {
         let changed = with(all(n, text), json!({"id": format!("{n}{}", HOSTILE[n])}));
         api.has(&email(n), changed);

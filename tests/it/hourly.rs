@@ -81,8 +81,8 @@ fn after_ten_hours_the_store_holds_what_the_api_serves() {
 fn every_report_holds(dir: &TestDir) {
     for run in 1..=10 {
         let run = run.to_string();
-        let told = dir.command(["report", &run, "--format", "json"]).run().exits(0).stdout;
-        let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let json = dir.command(["report", &run, "--format", "json"]).run().exits(0).stdout;
+        let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         let count = |name: &str| report["counts"][name].as_u64().expect("a count");
         let sum = |names: &[&str]| names.iter().map(|name| count(name)).sum::<u64>();
         assert_eq!(count("rows"), sum(&["invalid", "duplicate", "fresh", "planned"]), "run {run}");

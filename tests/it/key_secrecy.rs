@@ -63,7 +63,7 @@ fn the_key_appears_in_no_output_and_no_file() {
         let sync = sync.args(["--report", "r.json", "--report", "r.md", "--rejects", "x.csv"]);
         let run = sync.args(["--fail-above", "100%", "--log-format", format]).start();
         let ended = run.wait().exits(3).never_shows(MARKED).stderr_has("p0001@x.io");
-        assert!(ended.stderr.len() > 1000, "something was told");
+        assert!(ended.stderr.len() > 1000, "something was printed");
         assert_eq!(api.requests()[0].key, MARKED);
         assert_eq!(leaks(dir.folder()), [""; 0]);
     }
@@ -183,7 +183,7 @@ fn no_failure_shows_the_key() {
     let sandbox = start_sandbox(SandboxSettings { faults, ..Default::default() });
     let ended = clean(&dir, dir.sync(sandbox.url()).args(LOUD));
     assert!(matches!(ended.code, Some(0 | 3 | 6)), "{ended:?}");
-    assert!(ended.stderr.lines().count() > 60, "something was told");
+    assert!(ended.stderr.lines().count() > 60, "something was printed");
     let key_changes = KeyChanges { revoked: Some(When::Request(20)), rotated: None };
     let revoked = start_sandbox(SandboxSettings { key_changes, ..Default::default() });
     clean(&dir, dir.sync(revoked.url()).args(LOUD)).exits(5);

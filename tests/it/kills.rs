@@ -126,7 +126,7 @@ impl Lane<'_> {
         self.figures
     }
 
-    /// Begins the run, or goes on with it, and stops it at some instant while there are stops
+    /// Begins the run, or continues it, and stops it at some instant while there are stops
     /// left. Whether the run is done.
     fn one_process(&mut self, run: i64) -> bool {
         let dir = &self.dir;
@@ -172,7 +172,7 @@ impl Lane<'_> {
         done
     }
 
-    /// A process that was asked to stop ends its run: it marks whom no email leads to by then, and
+    /// A process that was asked to stop ends its run: it marks whom no email resolves to by then, and
     /// the next process may find some of them under their new address. Their `missing` and
     /// `returned`, and their intervals, are as the contract wants them; so of these customers the
     /// history is left out. All others are compared in full.
@@ -188,14 +188,14 @@ impl Lane<'_> {
             Stop::Term => self.detours(),
         };
         assert!(detours.len() * 10 < whole.history.len(), "{} detours", detours.len());
-        let told = |held: Content| -> Vec<String> {
+        let rows = |held: Content| -> Vec<String> {
             let histories = held.history.into_iter();
             histories
                 .filter(|(customer, _)| !detours.contains(customer))
                 .flat_map(|it| it.1)
                 .collect()
         };
-        assert_same_rows(&told(ours), &told(whole));
+        assert_same_rows(&rows(ours), &rows(whole));
         self.dir.has_rows(MISCOUNTED, []);
         self.dir.has_rows("PRAGMA integrity_check", ["ok"]);
         self.dir.has_rows("SELECT count(*) FROM pragma_foreign_key_check", ["0"]);

@@ -356,7 +356,7 @@ fn what_goes_wrong_is_said_in_a_sentence_without_the_password() {
     assert_eq!(empty.files(), [""; 0], "nothing is left behind");
 }
 
-/// Of the statement, until the server is told to end its session.
+/// Of the statement, until the server is asked to end its session.
 fn end_session_of(server: &Server, statement: &str) -> bool {
     let end = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

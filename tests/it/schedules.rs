@@ -92,7 +92,7 @@ fn start_sandbox(seed: u64, faults: FaultPlan, outages: Vec<Outage>) -> Sandbox 
     sandbox::start(settings).expect("a sandbox")
 }
 
-/// How often each email was asked, 429s aside, by what was told at `-vv`.
+/// How often each email was asked, 429s aside, by what was printed at `-vv`.
 fn attempts(ended: &Finished) -> HashMap<&str, usize> {
     let mut attempts = HashMap::new();
     for line in ended.stderr.lines() {
@@ -112,7 +112,7 @@ fn attempts(ended: &Finished) -> HashMap<&str, usize> {
 /// Plays one schedule. How many requests it took.
 fn play(number: u64) -> u64 {
     let Schedule { seed, faults, outages, lasts, updates } = draw(number);
-    let told = format!("schedule {number}: {faults:?} {outages:?}");
+    let schedule = format!("schedule {number}: {faults:?} {outages:?}");
     let good = start_sandbox(seed, FaultPlan::default(), Vec::new());
     let (spared, struck) = (TestDir::new(), TestDir::new());
     for dir in [&spared, &struck] {
@@ -128,31 +128,31 @@ fn play(number: u64) -> u64 {
     }
     spared.sync(good.url()).run().exits(0);
     let most = MAX_ATTEMPTS.to_string();
-    // What takes longer than this is told as a stop, not as a test that waits.
+    // What takes longer than this is reported as a stop, not seen as a test that waits.
     let patience = ["--timeout", "1s", "--outage-wait", "30s", "--deadline", "50s"];
     let patience =
         [&patience[..], &["--max-attempts", &most, "--fail-above", "100%", "-vv"]].concat();
     let patience = || patience.iter().copied();
     let ended = struck.sync(bad.url()).args(patience()).run();
-    assert_eq!(attempts(&ended).len(), EMAILS, "{told}");
-    check(&told, &ended, if lasts { &[0, 3] } else { &[0] });
+    assert_eq!(attempts(&ended).len(), EMAILS, "{schedule}");
+    check(&schedule, &ended, if lasts { &[0, 3] } else { &[0] });
     if lasts {
         // An email may meet such a fault at each of three attempts, and another one between.
         for _ in 0..4 {
             let again = struck.sync_of(bad.url(), ["--retry-failed"]).args(patience()).run();
-            check(&told, &again, &[0, 3]);
+            check(&schedule, &again, &[0, 3]);
         }
         struck.has_rows("SELECT count(*) FROM lookups WHERE outcome = 'failed'", ["0"]);
     }
     let (ours, whole) = (Content::of(&struck), Content::of(&spared));
-    println!("{told}");
+    println!("{schedule}");
     if std::env::var_os("FIRST").is_some() {
         println!("{}", ended.stderr);
     }
     assert_same_rows(&ours.known, &whole.known);
-    let told =
+    let rows =
         |held: &Content| -> Vec<String> { held.history.values().flatten().cloned().collect() };
-    assert_same_rows(&told(&ours), &told(&whole));
+    assert_same_rows(&rows(&ours), &rows(&whole));
     if !lasts {
         assert_same_rows(&ours.state, &whole.state);
     }
@@ -161,11 +161,11 @@ fn play(number: u64) -> u64 {
 }
 
 #[track_caller]
-fn check(told: &str, ended: &Finished, codes: &[i32]) {
+fn check(schedule: &str, ended: &Finished, codes: &[i32]) {
     let stderr = &ended.stderr;
-    assert!(ended.code.is_some_and(|code| codes.contains(&code)), "{told}\n{ended:?}");
+    assert!(ended.code.is_some_and(|code| codes.contains(&code)), "{schedule}\n{ended:?}");
     for (email, times) in attempts(ended) {
-        assert!(times <= MAX_ATTEMPTS, "{told}: {email} asked {times} times\n{stderr}");
+        assert!(times <= MAX_ATTEMPTS, "{schedule}: {email} asked {times} times\n{stderr}");
     }
 }
 

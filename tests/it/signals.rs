@@ -1,4 +1,4 @@
-//! Stopped by a signal or by its deadline, a run drains, commits and can go on.
+//! Stopped by a signal or by its deadline, a run drains, commits and can be resumed.
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -37,7 +37,7 @@ fn answers_of_another_organization_stop_the_run_and_are_not_stored() {
 
 #[test]
 fn another_organization_after_many_404s_undoes_them() {
-    // Few known emails, so that only the stranger tells that the key is wrong.
+    // Few known emails, so that only the stranger shows that the key is wrong.
     let (dir, api) = (TestDir::new(), Api::new());
     let all = emails(10);
     api.has("p0010@x.io", customer("c10", "p0010@x.io"));
@@ -243,4 +243,22 @@ fn a_store_belongs_to_one_organization() {
     let dir = serving(1);
     let ended = dir.sync(api.url()).args(["--organization", "org_2"]).run().exits(1);
     ended.stderr_has("belongs to organization org_1, not to org_2");
+}
+
+#[test]
+fn a_named_organization_claims_the_store_once_the_plan_stands() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    api.has_all(emails(2));
+    dir.emails(emails(2));
+    // A run that did not end well claims no store.
+    dir.sync(api.url()).args(["--limit", "1"]).run().exits(4);
+    let owner = "SELECT organization_id FROM _store";
+    dir.sync_of(api.url(), ["nowhere.csv", "--organization", "org_9"]).run().exits(1);
+    dir.has_rows(owner, ["NULL"]);
+    dir.sync(api.url()).args(["--dry-run", "--organization", "org_9"]).run().exits(0);
+    dir.has_rows(owner, ["NULL"]);
+    dir.sync_of(api.url(), ["--resume", "--organization", "org_1"]).run().exits(0);
+    dir.has_rows(owner, ["org_1"]);
+    let ended = dir.sync(api.url()).args(["--organization", "org_9"]).run().exits(1);
+    ended.stderr_has("belongs to organization org_1, not to org_9");
 }

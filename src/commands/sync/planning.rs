@@ -11,6 +11,7 @@ use crate::plan::staging::stage;
 use crate::source::{self, InputRow, OpenSource};
 use crate::stop_switch::StopSwitch;
 use crate::store::finish::end_killed_runs;
+use crate::store::writer::claim;
 use crate::store::{Store, runs};
 use crate::time;
 use jiff::Timestamp;
@@ -34,13 +35,17 @@ impl Emails {
     }
 }
 
+/// What is stored with a plan.
+pub(super) struct Kept {
+    /// What a resume keeps, as JSON.
+    pub(super) options: String,
+    /// The organization that the store is given to, if it has none.
+    pub(super) organization: Option<String>,
+}
+
 /// Makes a plan, to keep it or to see what it would be.
 pub(super) enum Planner {
-    ToKeep {
-        plan: NewPlan,
-        /// What a resume keeps, as JSON.
-        options: String,
-    },
+    ToKeep { plan: NewPlan, kept: Kept },
     Trial(NewPlan),
 }
 
@@ -97,7 +102,7 @@ pub(super) async fn plan_aside(
 impl Planner {
     fn plan(&self, store: &mut Store, stop: &StopSwitch) -> Result<Planned, Error> {
         match self {
-            Self::ToKeep { plan, options } => plan_to_keep(store, plan, options, stop),
+            Self::ToKeep { plan, kept } => plan_to_keep(store, plan, kept, stop),
             Self::Trial(plan) => plan_on_trial(store, plan, stop),
         }
     }
@@ -107,7 +112,7 @@ impl Planner {
 fn plan_to_keep(
     store: &mut Store,
     plan: &NewPlan,
-    options: &str,
+    kept: &Kept,
     stop: &StopSwitch,
 ) -> Result<Planned, Error> {
     let source = match &plan.emails {
@@ -124,7 +129,8 @@ fn plan_to_keep(
         Some((open, rows)) => begun.plan(open.description(), rows)?.read_from(&open),
         None => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
     };
-    runs::save_settings(&transaction, planned.run.run_id, options)?;
+    runs::save_settings(&transaction, planned.run.run_id, &kept.options)?;
+    claim(&transaction, kept.organization.as_deref())?;
     transaction.commit()?;
     // The statistics of a far smaller store would make each page of the plan a full scan.
     store.update_statistics()?;

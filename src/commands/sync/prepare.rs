@@ -10,14 +10,14 @@ use crate::app::{logging, os};
 use crate::commands::sync::Session;
 use crate::commands::sync::dry_run::DryRunReport;
 use crate::commands::sync::outputs::{NothingToResume, Outputs};
-use crate::commands::sync::planning::{Planned, Planner, plan_aside};
+use crate::commands::sync::planning::{Kept, Planned, Planner, plan_aside};
 use crate::display::{counted, escaped, grouped, shown};
 use crate::domain::counts::HttpTally;
 use crate::domain::run::{RunReport, Status};
 use crate::lookup::settings::LookupSettings;
 use crate::sandbox::{self, Sandbox};
 use crate::store::finish::end_killed_runs;
-use crate::store::writer::{organization, set_organization};
+use crate::store::writer::{claim, organization};
 use crate::store::{Store, StoreError, runs};
 use crate::time;
 use reqwest::Url;
@@ -94,8 +94,10 @@ pub(super) async fn prepare(
             Ok(Prepared::NothingToResume(which))
         }
         Work::New(plan, setup) => {
-            let planner =
-                Planner::ToKeep { plan, options: setup.options.to_json().map_err(Error::bug)? };
+            let options = setup.options.to_json().map_err(Error::bug)?;
+            let organization = settings.organization.clone();
+            let kept = Kept { options, organization };
+            let planner = Planner::ToKeep { plan, kept };
             let (store, planned) = plan_aside(store, planner, stop).await?;
             let Planned { mut run, line, notes, .. } = planned;
             logging::set_run(run.run_id);
@@ -108,7 +110,8 @@ pub(super) async fn prepare(
         }
         Work::Resume(run, setup) => {
             logging::set_run(run.run_id);
-            let (run, http) = take_up(&mut store, *run, &setup.options)?;
+            let (run, http) =
+                take_up(&mut store, *run, &setup.options, settings.organization.as_deref())?;
             Ok(ready(store, run, http, setup))
         }
     }
@@ -162,15 +165,11 @@ fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
         (false, _) => Store::open(&settings.store)?,
     };
     runs::mark_killed(&store.connection)?;
-    if let Some(named) = &settings.organization {
-        match organization(&store.connection)? {
-            Some(ours) if ours != *named => {
-                return Err(Error::Organization { ours, named: named.clone() });
-            }
-            Some(_) => {}
-            None if is_dry => {}
-            None => set_organization(&store.connection, named)?,
-        }
+    if let Some(named) = &settings.organization
+        && let Some(ours) = organization(&store.connection)?
+        && ours != *named
+    {
+        return Err(Error::Organization { ours, named: named.clone() });
     }
     Ok(store)
 }
@@ -291,6 +290,7 @@ fn take_up(
     store: &mut Store,
     run: RunReport,
     options: &RunOptions,
+    organization: Option<&str>,
 ) -> Result<(RunReport, HttpTally), Error> {
     let http = runs::load_http(&store.connection, &run)?;
     let run = RunReport {
@@ -303,6 +303,7 @@ fn take_up(
     let begin = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     end_killed_runs(&begin, Some(run.run_id), &time::text(time::now()))?;
     runs::set_begun(&begin, run.run_id)?;
+    claim(&begin, organization)?;
     runs::save(&begin, &run, &http)?;
     runs::save_settings(&begin, run.run_id, &options.to_json().map_err(Error::bug)?)?;
     begin.commit()?;

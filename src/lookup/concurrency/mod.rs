@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_is_told_by_a_factor_and_by_the_least_difference_that_means_anything() {
+    fn slow_is_by_a_factor_and_by_at_least_the_difference_that_means_anything() {
         let levels = |unloaded| [busy(unloaded), slow(unloaded)].map(|at| (at * 1e4).round());
         assert_eq!(levels(0.2), [2500.0, 3000.0]);
         assert_eq!(levels(0.001), [110.0, 210.0]);

@@ -26,7 +26,7 @@ pub(in crate::lookup) enum Effect {
     Answered(f64),
     /// It had no room: 503, a timeout, a connection not made or lost.
     Refused,
-    /// Nothing: a 429 is about the pace, an error takes as long as it takes.
+    /// Nothing: a 429 is about the rate, an error takes as long as it takes.
     Unclear,
 }
 
@@ -69,7 +69,7 @@ impl Effect {
 pub(in crate::lookup) struct Round {
     /// Earlier requests were started under another limit.
     first: i64,
-    /// Earlier requests may have had to make a connection first: their latency tells nothing.
+    /// Earlier requests may have had to make a connection first: their latency says nothing.
     first_timed: i64,
     attempts: usize,
     refused: usize,
@@ -137,7 +137,7 @@ pub(in crate::lookup) struct Summary {
     pub(in crate::lookup) mean: Option<f64>,
     /// The standard error of the mean.
     error: f64,
-    /// The answers whose latency tells something.
+    /// The answers whose latency counts.
     pub(in crate::lookup) timed: usize,
     pub(in crate::lookup) refused: usize,
     pub(in crate::lookup) attempts: usize,

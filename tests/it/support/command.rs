@@ -144,7 +144,7 @@ impl Running<'_> {
         ended
     }
 
-    /// The same where the test itself has spoilt the store.
+    /// The same where the test itself has damaged the store.
     pub(crate) fn wait_unchecked(mut self) -> Finished {
         let mut status = None;
         wait_until("the program ends", || {
@@ -197,8 +197,8 @@ impl Finished {
     /// Neither output holds `text`.
     #[track_caller]
     pub(crate) fn never_shows(self, text: &str) -> Self {
-        let told = [&self.stdout, &self.stderr].into_iter().any(|told| told.contains(text));
-        assert!(!told, "{text:?} in:\n{}\n{}", self.stdout, self.stderr);
+        let is_shown = [&self.stdout, &self.stderr].into_iter().any(|output| output.contains(text));
+        assert!(!is_shown, "{text:?} in:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 

@@ -165,8 +165,8 @@ impl TestDir {
 
     /// The report of the newest run.
     pub(crate) fn report(&self) -> Value {
-        let told = self.command(["report", "--format", "json"]).run().exits(0);
-        serde_json::from_str(&told.stdout).expect("a report in JSON")
+        let report = self.command(["report", "--format", "json"]).run().exits(0);
+        serde_json::from_str(&report.stdout).expect("a report in JSON")
     }
 
     /// The newest run's counts that are not 0.
@@ -237,9 +237,9 @@ fn nonzero(counts: &Value) -> String {
         "returned",
         "erased",
     ];
-    let told = names.iter().filter_map(|name| {
+    let counts = names.iter().filter_map(|name| {
         let count = counts.get(name)?.as_u64().expect("a count");
         (count > 0).then(|| format!("{name} {count}"))
     });
-    told.collect::<Vec<_>>().join(", ")
+    counts.collect::<Vec<_>>().join(", ")
 }

@@ -4,6 +4,7 @@ use super::course::{Course, Incident, Trouble};
 use super::world::Worlds;
 use crate::api::classify::{Received, classify};
 use crate::api::key::ApiKey;
+use crate::domain::counts::HttpTally;
 use crate::domain::outcome::{Answer, Attempt, Failure, FailureCode};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::simulation::{Api, Request, TIMEOUT};
@@ -84,6 +85,12 @@ impl SimulatedApi {
     pub(super) fn begin(&mut self, at: Duration, live: Arc<Live>) {
         let key = self.key_in_file(at);
         self.process = Process { began: at, key, live: Some(live), sent: Vec::new() };
+    }
+
+    fn count(&self, change: impl FnOnce(&mut HttpTally)) {
+        if let Some(live) = &self.process.live {
+            change(&mut live.http.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// The requests of the process.
@@ -213,6 +220,10 @@ fn strangers(number: usize) -> Response {
 
 impl Api for SimulatedApi {
     fn respond(&mut self, request: &Request) -> Attempt {
+        self.count(|http| {
+            http.requests += 1;
+            http.retries += u64::from(request.kind == RequestKind::Retry);
+        });
         let at = self.process.began + request.at;
         let mut latency = self.latency(at);
         let mut response = self.response(request.number, at);
@@ -249,12 +260,8 @@ impl Api for SimulatedApi {
         }
     }
 
-    fn observe(&mut self, attempt: &Attempt, kind: RequestKind, _: &Scheduler, _: Duration) {
-        if let Some(live) = &self.process.live {
-            let mut http = live.http.lock().unwrap_or_else(PoisonError::into_inner);
-            http.add(attempt);
-            http.retries += u64::from(kind == RequestKind::Retry);
-        }
+    fn observe(&mut self, attempt: &Attempt, _: RequestKind, _: &Scheduler, _: Duration) {
+        self.count(|http| http.settle(attempt));
     }
 
     fn reread_key(&mut self, at: Duration) -> Option<KeyReread> {

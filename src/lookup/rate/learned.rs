@@ -9,7 +9,6 @@
 //! Pure: no clock, no I/O.
 
 use crate::domain::status::RateReason;
-use crate::lookup::step::RequestSpan;
 use std::time::{Duration, Instant};
 
 /// The rate falls to this part of what was accepted: enough for the server's bucket to fill again.
@@ -22,14 +21,21 @@ const RECOVERY_SECONDS: f64 = 15.0;
 /// The same at first. It doubles from 429 to 429, as what is known becomes surer.
 const FIRST_RECOVERY_SECONDS: f64 = 7.5;
 
-/// Seconds until the rate doubles while it is sought.
+/// Seconds until the rate doubles while the search lasts.
 const DOUBLING_SECONDS: f64 = 0.6;
 
-/// The minimum of answers that tell the accepted share, to some 10 %.
+/// The minimum of answers that give the accepted share to some 10 %.
 const JUDGED_FROM: u32 = 20;
+
+/// The shortest time between two 429s that gives the rate: jitter moves both by some milliseconds.
+const MEASURED_FROM: Duration = Duration::from_millis(100);
 
 /// The minimum of answers that end the search for the rate.
 const SEARCHED_FROM: u32 = 10;
+
+/// So many searches may end with fewer answers and begin again lower. Where a limit is low, the rate
+/// passes it before there are enough.
+const SEARCHES_CUT_SHORT: u32 = 3;
 
 /// One judgement takes at most this part of the rate: a few answers may have been bad luck.
 const LEAST_SHARE: f64 = 0.5;
@@ -60,6 +66,7 @@ pub(in crate::lookup) enum Admission {
 pub(in crate::lookup) struct LearnedRate {
     known: Option<Known>,
     recent: Recent,
+    overload: Option<Overload>,
     /// What was reported last.
     reported: Option<f64>,
 }
@@ -80,8 +87,8 @@ struct Known {
 /// How the rate grows.
 #[derive(Clone, Copy, Debug)]
 enum Curve {
-    /// It doubles from here.
-    Search { from: f64 },
+    /// It doubles from here, after so many searches that few answers cut short.
+    Search { from: f64, cut_short: u32 },
     /// It nears what was accepted at the last 429, until these seconds later.
     Steady { accepted: f64, recovery: f64 },
 }
@@ -93,7 +100,7 @@ impl LearnedRate {
             reason: RateReason::Remembered,
             ..Known::steady(rate / FALL, RECOVERY_SECONDS, i64::MIN)
         });
-        Self { known, reported: rate, recent: Recent::default() }
+        Self { known, reported: rate, ..Self::default() }
     }
 
     /// The rate, in requests per second.
@@ -105,13 +112,20 @@ impl LearnedRate {
         self.known.as_ref().map_or(RateReason::Learned, |known| known.reason)
     }
 
-    /// Notes a start.
-    pub(in crate::lookup) fn start(&mut self, now: Instant) {
+    /// Notes the start of `request`. Returns the rate, if one was found before it that is news: after
+    /// a 429 with a pause, all that was in flight has been answered by now.
+    pub(in crate::lookup) fn start(&mut self, request: i64, now: Instant) -> Option<f64> {
+        let news = self.judge(request);
         self.recent.start(now);
+        self.use_rate(now);
+        news
+    }
+
+    fn use_rate(&mut self, now: Instant) {
         let Some(known) = &mut self.known else { return };
         known.use_for(now);
         let limit = match known.curve {
-            Curve::Search { from } => self.recent.admitted().max(from).max(JUDGED_FROM.into()),
+            Curve::Search { from, .. } => self.recent.admitted().max(from).max(JUDGED_FROM.into()),
             Curve::Steady { accepted, .. } => accepted,
         };
         if known.per_second() > limit * FORGOTTEN_AT {
@@ -124,21 +138,31 @@ impl LearnedRate {
         self.recent.pause(from, until);
     }
 
-    /// Notes what came back. Returns the rate, if one was found that is news.
-    pub(in crate::lookup) fn settle(
-        &mut self,
-        admission: Admission,
-        span: RequestSpan,
-        now: Instant,
-    ) -> Option<f64> {
+    /// Notes what came back.
+    pub(in crate::lookup) fn settle(&mut self, admission: Admission, request: i64, now: Instant) {
         if admission == Admission::Admitted {
             self.recent.admit(now);
         }
-        let taught = match &mut self.known {
-            Some(known) if span.request < known.first_request => None,
-            Some(known) => known.settle(admission, &self.recent, span.next),
-            None if admission == Admission::Throttled => Some(self.recent.teach(span.next)),
-            None => None,
+        match &mut self.known {
+            Some(known) if request < known.first_request => return,
+            Some(known) => known.count(admission),
+            None => {}
+        }
+        if admission == Admission::Throttled && self.overload.is_none() {
+            self.overload = Some(Overload::new(&self.recent, now));
+        }
+        if let Some(overload) = &mut self.overload {
+            overload.count(admission, now);
+        }
+    }
+
+    /// Draws the conclusion from the answers since the last one, for `request` and those after it.
+    fn judge(&mut self, request: i64) -> Option<f64> {
+        let overload = self.overload.take();
+        let taught = match (&self.known, overload) {
+            (Some(known), overload) => known.judge(overload.as_ref(), &self.recent, request),
+            (None, Some(overload)) => Some(overload.teach(request)),
+            (None, None) => None,
         };
         let known = self.known.insert(taught?);
         if !self.recent.has_admitted {
@@ -149,6 +173,59 @@ impl LearnedRate {
         };
         let is_news = self.reported.is_none_or(|last| (rate / last - 1.0).abs() > NEWS);
         is_news.then(|| *self.reported.insert(rate))
+    }
+}
+
+/// From the first 429 on, the API lets through just what its rate allows: it has nothing in reserve.
+/// So what was accepted between two 429s, divided by the time, is the rate itself, not an estimate
+/// from a share of what was sent. After a 429 with a pause nothing more is sent, and all that was in
+/// flight is counted: a round trip's worth.
+#[derive(Clone, Debug)]
+struct Overload {
+    first: Instant,
+    last: Instant,
+    /// What was accepted after the first 429, and of that what came before the last one.
+    admitted: u32,
+    admitted_between: u32,
+    /// What was started and accepted in the second before.
+    started_before: f64,
+    admitted_before: f64,
+}
+
+impl Overload {
+    fn new(recent: &Recent, now: Instant) -> Self {
+        Self {
+            first: now,
+            last: now,
+            admitted: 0,
+            admitted_between: 0,
+            started_before: recent.started(),
+            admitted_before: recent.admitted(),
+        }
+    }
+
+    fn count(&mut self, admission: Admission, now: Instant) {
+        match admission {
+            Admission::Admitted => self.admitted += 1,
+            Admission::Throttled => (self.last, self.admitted_between) = (now, self.admitted),
+        }
+    }
+
+    /// The rate in requests per second, if enough came to know it to some 5 %.
+    fn measured_rate(&self) -> Option<f64> {
+        let time = self.last.saturating_duration_since(self.first);
+        let is_enough = self.admitted_between >= JUDGED_FROM && time >= MEASURED_FROM;
+        is_enough.then(|| f64::from(self.admitted_between) / time.as_secs_f64())
+    }
+
+    /// What the first 429 teaches: where to begin the search. It may have come after a burst, or
+    /// while the limit of lookups in flight still grew.
+    fn teach(&self, next: i64) -> Known {
+        let from = match self.admitted_before {
+            admitted if admitted < 1.0 => (self.started_before / 2.0).max(SLOWEST_AT_FIRST),
+            admitted => admitted,
+        };
+        Known::new(Curve::Search { from, cut_short: 0 }, next)
     }
 }
 
@@ -171,7 +248,7 @@ impl Known {
 
     fn raise_to(&mut self, least: f64) {
         match &mut self.curve {
-            Curve::Search { from: rate } | Curve::Steady { accepted: rate, .. } => {
+            Curve::Search { from: rate, .. } | Curve::Steady { accepted: rate, .. } => {
                 *rate = rate.max(least);
             }
         }
@@ -179,7 +256,7 @@ impl Known {
 
     fn per_second(&self) -> f64 {
         let rate = match self.curve {
-            Curve::Search { from } => from * 2f64.powf(self.tried / DOUBLING_SECONDS),
+            Curve::Search { from, .. } => from * 2f64.powf(self.tried / DOUBLING_SECONDS),
             Curve::Steady { accepted, recovery } => {
                 let beyond = self.tried / recovery - 1.0;
                 accepted * (1.0 + (1.0 - FALL) * beyond.powi(3))
@@ -197,30 +274,46 @@ impl Known {
         }
     }
 
-    /// What follows from an answer, if anything does.
-    fn settle(&mut self, admission: Admission, recent: &Recent, next: i64) -> Option<Self> {
+    fn count(&mut self, admission: Admission) {
         match admission {
             Admission::Admitted => self.admitted = self.admitted.saturating_add(1),
             Admission::Throttled => self.throttled += 1,
         }
+    }
+
+    /// What follows from the answers, if anything does.
+    fn judge(&self, overload: Option<&Overload>, recent: &Recent, next: i64) -> Option<Self> {
+        if self.throttled == 0 {
+            return None;
+        }
         let answers = self.admitted.saturating_add(self.throttled);
+        let least = self.per_second() * LEAST_SHARE;
         match self.curve {
-            Curve::Search { .. } if self.throttled > 0 && answers < SEARCHED_FROM => {
-                let from = (self.per_second() * LEAST_SHARE).max(SLOWEST);
-                Some(Self::new(Curve::Search { from }, next))
+            Curve::Search { cut_short, .. }
+                if answers < SEARCHED_FROM && cut_short < SEARCHES_CUT_SHORT =>
+            {
+                let (from, cut_short) = (least.max(SLOWEST), cut_short + 1);
+                Some(Self::new(Curve::Search { from, cut_short }, next))
             }
-            Curve::Search { .. } if self.throttled > 0 => {
-                // Where each 429 costs a pause, it is cheaper to stay a little lower.
-                let caution = if recent.paused.is_zero() { 1.0 } else { FALL };
-                let accepted = recent.admitted().max(self.per_second() * LEAST_SHARE) * caution;
+            Curve::Search { .. } => {
+                let measured = overload.and_then(Overload::measured_rate);
+                let accepted = measured.unwrap_or_else(|| {
+                    // Where each 429 costs a pause, it is cheaper to stay a little lower.
+                    let caution = if recent.paused.is_zero() { 1.0 } else { FALL };
+                    let before = overload.map_or(0.0, |overload| overload.admitted_before);
+                    before.max(least) * caution
+                });
                 Some(Self::steady(accepted, FIRST_RECOVERY_SECONDS, next))
             }
-            Curve::Steady { recovery, .. } if self.throttled > 0 && answers >= JUDGED_FROM => {
+            Curve::Steady { recovery, .. } if answers >= JUDGED_FROM => {
+                // The share includes what the API had in reserve before the first 429.
                 let share = f64::from(self.admitted) / f64::from(answers);
-                let accepted = self.per_second() * share.max(LEAST_SHARE);
+                let most = (self.per_second() * share).max(least);
+                let measured = overload.and_then(Overload::measured_rate);
+                let accepted = measured.map_or(most, |measured| measured.min(most));
                 Some(Self::steady(accepted, (recovery * 2.0).min(RECOVERY_SECONDS), next))
             }
-            Curve::Search { .. } | Curve::Steady { .. } => None,
+            Curve::Steady { .. } => None,
         }
     }
 }
@@ -285,20 +378,12 @@ impl Recent {
         self.sum(|slot| slot.admitted)
     }
 
+    fn started(&self) -> f64 {
+        self.sum(|slot| slot.started)
+    }
+
     fn sum(&self, count: impl Fn(&Slot) -> u32) -> f64 {
         let is_recent = |slot: &&Slot| slot.number + SLOTS as u64 > self.newest;
         self.slots.iter().filter(is_recent).map(|slot| f64::from(count(slot))).sum()
-    }
-
-    /// What the first 429 teaches: where to begin the search. It may have come after a burst, or
-    /// while the limit of lookups in flight still grew.
-    fn teach(&self, next: i64) -> Known {
-        let admitted = self.admitted();
-        let started = self.sum(|slot| slot.started);
-        if admitted < 1.0 {
-            let from = (started / 2.0).max(SLOWEST_AT_FIRST);
-            return Known::new(Curve::Search { from }, next);
-        }
-        Known::new(Curve::Search { from: admitted }, next)
     }
 }

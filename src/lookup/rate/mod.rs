@@ -7,7 +7,6 @@ pub(super) mod learned;
 
 use crate::domain::status::{RateInEffect, RateReason};
 use crate::lookup::rate::learned::{Admission, LearnedRate};
-use crate::lookup::step::RequestSpan;
 use std::time::{Duration, Instant};
 
 /// Timers wake a little late. Starts that were missed by up to this are made up for, so that the
@@ -52,14 +51,16 @@ impl RateLimit {
         self.next.filter(|next| *next > now)
     }
 
-    /// Notes a start.
-    pub(in crate::lookup) fn start(&mut self, now: Instant) {
-        self.learned.start(now);
+    /// Notes the start of `request`. Returns the rate, if what came back before taught the first one
+    /// or a different one.
+    pub(in crate::lookup) fn start(&mut self, request: i64, now: Instant) -> Option<f64> {
+        let news = self.learned.start(request, now);
         self.next = self.per_second().map(|rate| {
             let earliest = now.checked_sub(LATENESS).unwrap_or(now);
             let interval = Duration::from_secs_f64(1.0 / rate);
             self.next.unwrap_or(now).max(earliest) + interval
         });
+        news
     }
 
     /// Nothing starts between these times, so nothing is accepted.
@@ -67,14 +68,9 @@ impl RateLimit {
         self.learned.pause(from, until);
     }
 
-    /// Notes what came back. Returns the rate, if this taught the first one or a different one.
-    pub(in crate::lookup) fn settle(
-        &mut self,
-        admission: Admission,
-        span: RequestSpan,
-        now: Instant,
-    ) -> Option<f64> {
-        self.learned.settle(admission, span, now)
+    /// Notes what came back for `request`.
+    pub(in crate::lookup) fn settle(&mut self, admission: Admission, request: i64, now: Instant) {
+        self.learned.settle(admission, request, now);
     }
 }
 
@@ -93,7 +89,7 @@ mod tests {
             if let Some(next) = rate_limit.wait(now) {
                 now = next + *late;
             }
-            rate_limit.start(now);
+            rate_limit.start(0, now);
             now - begin
         });
         starts.collect()
@@ -114,7 +110,7 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_waits() {
         let (mut rate_limit, now) = (RateLimit::new(None, None), time::instant());
-        rate_limit.start(now);
+        rate_limit.start(0, now);
         assert_eq!(rate_limit.wait(now), None);
     }
 

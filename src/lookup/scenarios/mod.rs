@@ -6,6 +6,9 @@
 mod run;
 mod server;
 
+use crate::domain::outcome::Outcome;
+use crate::lookup::settings::LearnedLimits;
+use crate::lookup::simulation::Run;
 use run::{Figures, Played};
 use serde::Deserialize;
 use std::fs;
@@ -23,6 +26,12 @@ struct Scenario {
     learned: Option<Learned>,
     /// The plan's size; endless, if not given.
     emails: Option<usize>,
+    /// Emails of earlier runs that got an answer.
+    #[serde(default)]
+    answered_earlier: Vec<usize>,
+    /// So many runs over the same emails, each with what the one before learned and got answers for.
+    #[serde(default = "one")]
+    runs: usize,
     /// Played once for each; else with the latency of its phases.
     #[serde(default)]
     latencies_ms: Vec<f64>,
@@ -105,6 +114,10 @@ struct Phase {
     best: Option<f64>,
     #[serde(default)]
     expect: PhaseExpected,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn usual_burst() -> f64 {
@@ -237,6 +250,28 @@ struct Variant {
 
 const SEEDS: u64 = 3;
 
+/// What a run knows from those before it.
+struct Before {
+    learned: Option<LearnedLimits>,
+    answered: Vec<usize>,
+}
+
+impl Before {
+    fn of(scenario: &Scenario) -> Self {
+        let learned = scenario
+            .learned
+            .map(|Learned { concurrency, rate }| LearnedLimits { concurrency, rate });
+        Self { learned, answered: scenario.answered_earlier.clone() }
+    }
+
+    fn the_next(run: &Run) -> Self {
+        let answered = run.settled.iter().rev();
+        let answered = answered.filter(|one| !matches!(one.outcome, Outcome::Failed { .. }));
+        let answered = answered.take(3).map(|one| one.planned.key as usize).collect();
+        Self { learned: Some(run.scheduler.learned()), answered }
+    }
+}
+
 fn variants(scenario: &Scenario) -> Vec<Variant> {
     let latencies: Vec<Option<f64>> = match scenario.latencies_ms.is_empty() {
         true => vec![None],
@@ -258,15 +293,20 @@ fn play(path: &Path) -> Vec<String> {
             Some(latency) => format!("{file}, {latency} ms, seed {}", variant.seed),
             None => format!("{file}, seed {}", variant.seed),
         };
-        let played = run::play(&scenario, variant);
-        for (at, (phase, figures)) in scenario.phase.iter().zip(&played.phases).enumerate() {
-            println!("{name} {at}: {}", figures.line(phase));
-            let judged = judge_phase(at, phase, figures);
+        let mut before = Before::of(&scenario);
+        for nth in 1..=scenario.runs {
+            let name = format!("{name}, run {nth}");
+            let played = run::play(&scenario, variant, &before);
+            for (at, (phase, figures)) in scenario.phase.iter().zip(&played.phases).enumerate() {
+                println!("{name} {at}: {}", figures.line(phase));
+                let judged = judge_phase(at, phase, figures);
+                wrong.extend(judged.into_iter().map(|wrong| format!("{name}: {wrong}")));
+            }
+            println!("{name}: {played}");
+            let judged = judge_run(&scenario, variant, &played);
             wrong.extend(judged.into_iter().map(|wrong| format!("{name}: {wrong}")));
+            before = Before::the_next(&played.run);
         }
-        println!("{name}: {played}");
-        let judged = judge_run(&scenario, variant, &played);
-        wrong.extend(judged.into_iter().map(|wrong| format!("{name}: {wrong}")));
     }
     wrong
 }

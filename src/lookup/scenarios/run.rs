@@ -1,10 +1,9 @@
 //! Plays a scenario and measures it.
 
 use super::server::Server;
-use super::{Phase, Scenario, Variant};
+use super::{Before, Phase, Scenario, Variant};
 use crate::domain::outcome::{Answer, Attempt, FailureCode};
 use crate::lookup::scheduler::Scheduler;
-use crate::lookup::settings::LearnedLimits;
 use crate::lookup::simulation::{Api, Request, Run, Simulation};
 use crate::lookup::step::RequestKind;
 use std::fmt;
@@ -137,7 +136,7 @@ impl Measured<'_> {
     }
 }
 
-pub(super) fn play(scenario: &Scenario, variant: Variant) -> Played {
+pub(super) fn play(scenario: &Scenario, variant: Variant, before: &Before) -> Played {
     let mut phases = scenario.phase.clone();
     if let Some(latency_ms) = variant.latency_ms {
         phases.iter_mut().for_each(|phase| phase.latency_ms = latency_ms);
@@ -150,10 +149,8 @@ pub(super) fn play(scenario: &Scenario, variant: Variant) -> Played {
     simulation.emails = scenario.emails;
     simulation.seed = variant.seed;
     simulation.until = Some(Duration::from_secs_f64(seconds));
-    simulation.beginning.learned = scenario.learned.map(|learned| {
-        let super::Learned { concurrency, rate } = learned;
-        LearnedLimits { concurrency, rate }
-    });
+    simulation.beginning.learned = before.learned;
+    simulation.answered_earlier.clone_from(&before.answered);
     let mut api = Measured {
         scenario,
         figures: phases.iter().map(|_| Figures::default()).collect(),

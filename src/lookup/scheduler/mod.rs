@@ -21,7 +21,7 @@ use crate::lookup::outage::OutageDetector;
 use crate::lookup::queue::{Pending, Queue, Turn};
 use crate::lookup::rate::RateLimit;
 use crate::lookup::settings::{Beginning, LearnedLimits, LookupSettings};
-use crate::lookup::step::{KeyReread, Purpose, Step, Ticket};
+use crate::lookup::step::{KeyReread, Notice, Purpose, Step, Ticket};
 use fastrand::Rng;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -44,8 +44,8 @@ pub struct Scheduler {
     limit: Limit,
     rate: RateLimit,
     paused_until: Option<Instant>,
-    /// Since when nothing but 429s came back.
-    throttled_since: Option<Instant>,
+    /// Nothing but 429s came back lately.
+    throttled: Option<Throttled>,
     /// By when the last step asked to be called again.
     awaited: Option<Instant>,
     outage: OutageDetector,
@@ -58,6 +58,13 @@ pub struct Scheduler {
     key: Key,
     failure_limit: FailureLimit,
     stop: Option<StopReason>,
+}
+
+/// The first and the last of the 429s since anything else came back.
+#[derive(Clone, Copy, Debug)]
+struct Throttled {
+    first: Instant,
+    last: Instant,
 }
 
 /// The key in use.
@@ -91,7 +98,7 @@ impl Scheduler {
             lookups_in_flight: 0,
             canaries_in_flight: 0,
             paused_until: None,
-            throttled_since: None,
+            throttled: None,
             awaited: None,
             canary: Canary::default(),
             last_definite: None,
@@ -170,7 +177,9 @@ impl Scheduler {
         let late = now.saturating_duration_since(awaited);
         if late >= SUSPENDED {
             self.outage.excuse(late);
-            self.throttled_since = self.throttled_since.map(|since| since + late);
+            if let Some(throttled) = &mut self.throttled {
+                throttled.first += late;
+            }
         }
     }
 
@@ -189,10 +198,10 @@ impl Scheduler {
             self.stop(StopReason::Outage { wait, cause });
             return self.decide(now);
         }
-        if let Some(since) = self.throttled_since
+        if let Some(Throttled { first, .. }) = self.throttled
             && self.throttled_until().is_some_and(|until| until <= now)
         {
-            self.stop(StopReason::OnlyThrottled(now.saturating_duration_since(since)));
+            self.stop(StopReason::OnlyThrottled(now.saturating_duration_since(first)));
             return self.decide(now);
         }
         self.resolve_doubt(now);
@@ -242,10 +251,12 @@ impl Scheduler {
     }
 
     fn start(&mut self, purpose: Purpose, now: Instant) -> Step {
-        self.rate.start(now);
-        self.outage.start(now);
         let request = self.next_request;
         self.next_request += 1;
+        if let Some(rate) = self.rate.start(request, now) {
+            self.steps.push_back(Step::Notice(Notice::RateLearned(rate)));
+        }
+        self.outage.start(now);
         Step::Start(Ticket { request, purpose })
     }
 
@@ -266,11 +277,13 @@ impl Scheduler {
     }
 
     /// When nothing but 429s will have come back for as long as allowed. If the API asked for a pause
-    /// until then, the response after it decides. An outage is judged by itself.
+    /// until then, or in an outage, the next response decides.
     fn throttled_until(&self) -> Option<Instant> {
-        let until = self.throttled_since? + self.settings.max_retry_after;
+        let Throttled { first, last } = self.throttled?;
+        let until = first + self.settings.max_retry_after;
         let is_paused_then = self.paused_until.is_some_and(|paused_until| paused_until >= until);
-        (!is_paused_then && !self.outage.is_outage()).then_some(until)
+        let waits_for_response = is_paused_then || self.outage.is_outage();
+        (last >= until || !waits_for_response).then_some(until)
     }
 
     fn in_flight(&self) -> usize {

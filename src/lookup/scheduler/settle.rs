@@ -10,8 +10,8 @@ use crate::lookup::held::{HeldEmail, LastAttempt};
 use crate::lookup::outage::Sign;
 use crate::lookup::queue::Pending;
 use crate::lookup::rate::learned::Admission;
-use crate::lookup::scheduler::Scheduler;
-use crate::lookup::step::{Notice, Purpose, RequestSpan, Step, Ticket};
+use crate::lookup::scheduler::{Scheduler, Throttled};
+use crate::lookup::step::{Purpose, RequestSpan, Ticket};
 use crate::time::Moment;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ impl Scheduler {
             Purpose::Canary { email, round } => {
                 self.canaries_in_flight -= 1;
                 let answer = self.canary_answer(&attempt, at.mono);
-                // A canary that failed speaks through its verdict.
+                // What a canary's failure means is decided with its verdict.
                 if !matches!(answer, CanaryAnswer::Failed(_)) {
                     self.note_sign(&attempt.answer, at.mono);
                 }
@@ -147,19 +147,14 @@ impl Scheduler {
         if attempt.status.is_none() {
             return;
         }
-        let span = RequestSpan { request, next: self.next_request };
         if !matches!(&attempt.answer, Answer::Retry(one) if one.code == FailureCode::RateLimited) {
-            self.throttled_since = None;
-            self.rate.settle(Admission::Admitted, span, now);
+            self.throttled = None;
+            self.rate.settle(Admission::Admitted, request, now);
             return;
         }
-        if let Some(rate) = self.rate.settle(Admission::Throttled, span, now) {
-            self.steps.push_back(Step::Notice(Notice::RateLearned(rate)));
-        }
-        let since = *self.throttled_since.get_or_insert(now);
-        if now >= since + self.settings.max_retry_after {
-            self.stop(StopReason::OnlyThrottled(now.saturating_duration_since(since)));
-        }
+        self.rate.settle(Admission::Throttled, request, now);
+        let first = self.throttled.map_or(now, |throttled| throttled.first);
+        self.throttled = Some(Throttled { first, last: now });
     }
 
     /// Does what the server asks: a pause for all after 429 and 503, for this email alone

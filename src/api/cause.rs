@@ -6,6 +6,9 @@ use rustls::CertificateError;
 use std::error::Error;
 use std::io;
 
+/// How hyper words a ping that got no reply.
+const SILENT: &str = "keep-alive timed out";
+
 /// What is at fault when no response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Culprit {
@@ -20,16 +23,17 @@ enum Culprit {
 /// The failure of a request to `host` for which no response came, or only a part of one.
 pub(super) fn failure(error: &reqwest::Error, host: &str) -> Failure {
     let chain = Chain::of(error.source());
+    let is_timeout = error.is_timeout() && !chain.is_dead_connection();
     let code = if error.is_connect() {
         FailureCode::Connect
-    } else if error.is_timeout() {
+    } else if is_timeout {
         FailureCode::Timeout
     } else {
         FailureCode::ConnectionLost
     };
-    let what = what(code, chain.culprit(), error.is_timeout(), host);
+    let what = what(code, chain.culprit(), is_timeout, host);
     let reason = match chain.last {
-        Some(cause) if !error.is_timeout() => format!("{what}: {cause}"),
+        Some(cause) if !is_timeout => format!("{what}: {cause}"),
         _ => what,
     };
     Failure::new(code, shortened(reason))
@@ -59,6 +63,7 @@ fn what(code: FailureCode, culprit: Culprit, is_timeout: bool, host: &str) -> St
 struct Chain {
     texts: Vec<String>,
     tls: Option<rustls::Error>,
+    has_os_error: bool,
     last: Option<String>,
 }
 
@@ -70,18 +75,31 @@ impl Chain {
             if let Some(tls) = held.downcast_ref::<rustls::Error>() {
                 chain.tls = Some(tls.clone());
             }
+            let io = cause.downcast_ref::<io::Error>();
+            chain.has_os_error |= io.is_some_and(|io| io.raw_os_error().is_some());
             chain.texts.push(cause.to_string());
             next = held.source();
         }
         chain.last = match &chain.tls {
             Some(rustls::Error::InvalidCertificate(fault)) => Some(certificate_fault(fault)),
+            None if chain.has(SILENT) => Some("no reply to HTTP/2 pings".to_owned()),
             Some(_) | None => chain.texts.last().cloned(),
         };
         chain
     }
 
+    fn has(&self, text: &str) -> bool {
+        self.texts.iter().any(|one| one.contains(text))
+    }
+
+    /// Whether what timed out was the connection, not the request: an HTTP/2 ping, or the system's
+    /// own patience.
+    fn is_dead_connection(&self) -> bool {
+        self.has_os_error || self.has(SILENT)
+    }
+
     fn culprit(&self) -> Culprit {
-        let has = |text: &str| self.texts.iter().any(|one| one.contains(text));
+        let has = |text: &str| self.has(text);
         if has("tunnel error") {
             return Culprit::Proxy;
         }
@@ -166,6 +184,18 @@ mod tests {
         assert_eq!(culprit(tunnel).0, Culprit::Proxy);
         assert_eq!(culprit(io::Error::other(rustls::Error::DecryptError)).0, Culprit::Tls);
         assert_eq!(culprit(Outer("connection closed", None)).0, Culprit::Api);
+    }
+
+    #[test]
+    fn a_connection_that_times_out_is_dead_and_a_request_that_does_is_not() {
+        let chain = |cause| Chain::of(Some(&Outer("error sending request", Some(cause))));
+        let ping = chain(Box::new(Outer(SILENT, Some("operation timed out".into()))));
+        assert!(ping.is_dead_connection());
+        assert_eq!(ping.last.as_deref(), Some("no reply to HTTP/2 pings"));
+        assert!(
+            chain(Box::new(io::Error::from_raw_os_error(libc::ETIMEDOUT))).is_dead_connection()
+        );
+        assert!(!chain("operation timed out".into()).is_dead_connection());
     }
 
     #[test]

@@ -40,7 +40,7 @@ const fn kind(name: &'static str, level: &'static str, meaning: &'static str) ->
 }
 
 /// All events, in the order in which a run can have them.
-pub const EVENTS: [EventKind; 26] = [
+pub const EVENTS: [EventKind; 27] = [
     kind("waiting", "info", "another run holds the store, and `--wait-for-lock` waits for it"),
     kind("planned", "info", "the plan stands: how the source was read; `planned` emails"),
     kind("source_notes", "info", "what was skipped or unwrapped in the source"),
@@ -51,7 +51,8 @@ pub const EVENTS: [EventKind; 26] = [
     kind("first_failure", "info", "the first failure of a kind: `code`"),
     kind("unanswered", "debug", "an email was rejected or failed (`-v`)"),
     kind("attempt", "trace", "one attempt of a lookup (`-vv`)"),
-    kind("outage_began", "warn", "the API is unreachable: `cause`"),
+    kind("silence", "warn", "no response of any kind for `seconds`"),
+    kind("outage_began", "warn", "the API is unreachable, or returns nothing but errors: `cause`"),
     kind("outage_ended", "info", "the API answers again: `seconds`"),
     kind("rate_learned", "info", "the API limits the rate: `rate`, in requests per second"),
     kind("no_new_client", "debug", "no new connections could be prepared after an outage"),

@@ -2,11 +2,13 @@
 //!
 //! Pure: no clock, no I/O.
 
+use crate::domain::stop::outage_state;
 use std::time::{Duration, Instant};
 
 /// The state of a run's lookups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LookupStatus {
+    /// Without canaries.
     pub in_flight: usize,
     /// At most this many are in flight now.
     pub concurrency_limit: usize,
@@ -61,7 +63,7 @@ pub struct Pause {
 pub enum PauseReason {
     /// The API asked for it with Retry-After.
     RetryAfter,
-    /// The API is unreachable, for this cause.
+    /// An outage, for this cause.
     Outage(String),
 }
 
@@ -70,7 +72,7 @@ impl PauseReason {
     pub fn text(&self) -> String {
         match self {
             Self::RetryAfter => "the API asked for it with Retry-After".to_owned(),
-            Self::Outage(cause) => format!("the API is unreachable: {cause}"),
+            Self::Outage(cause) => format!("the API {}: {cause}", outage_state(cause)),
         }
     }
 }

@@ -73,8 +73,16 @@ impl StopReason {
 }
 
 /// Whether the cause of an outage is a response of the API, or of something in its place.
-pub fn is_response(cause: &str) -> bool {
+fn is_response(cause: &str) -> bool {
     cause.starts_with("HTTP ")
+}
+
+/// What an API does in an outage with this cause.
+pub fn outage_state(cause: &str) -> &'static str {
+    match is_response(cause) {
+        true => "returns nothing but errors",
+        false => "is unreachable",
+    }
 }
 
 impl fmt::Display for StopReason {

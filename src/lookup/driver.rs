@@ -7,7 +7,7 @@ use crate::display::{counted, escaped, human_duration};
 use crate::domain::counts::HttpTally;
 use crate::domain::outcome::{Answer, Attempt, FailureCode, Outcome, Settled};
 use crate::domain::status::LookupStatus;
-use crate::domain::stop::{StopReason, is_response};
+use crate::domain::stop::{StopReason, outage_state};
 use crate::lookup::outbox::{Outbox, WriterGone};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::settings::LearnedLimits;
@@ -217,14 +217,20 @@ fn print_notice(notice: &Notice) {
     match notice {
         Notice::OutageBegan { cause } => {
             let cause = escaped(cause);
-            let what = match is_response(&cause) {
-                true => "returns nothing but errors",
-                false => "is unreachable",
-            };
+            let what = outage_state(&cause);
             tracing::warn!(
                 event = "outage_began",
                 cause = &*cause,
                 "the API {what} ({cause}); waiting until it answers again"
+            );
+        }
+        Notice::Silence { time } => {
+            let seconds = time.as_secs_f64();
+            tracing::warn!(
+                event = "silence",
+                seconds,
+                "no response of any kind for {}; waiting until the API answers",
+                human_duration(seconds)
             );
         }
         Notice::OutageEnded { time } => {

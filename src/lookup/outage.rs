@@ -37,6 +37,8 @@ pub(super) struct OutageDetector {
     patience: Duration,
     /// Since when a request waits for an answer.
     silent_since: Option<Instant>,
+    /// The begin of the last silence that was noticed.
+    noticed: Option<Instant>,
     answered_at: Option<Instant>,
     /// Until when nothing could start because of our own rate limit.
     own_wait_until: Option<Instant>,
@@ -69,6 +71,7 @@ impl OutageDetector {
             wait,
             patience: (timeout * 2).min(wait / 2),
             silent_since: None,
+            noticed: None,
             answered_at: None,
             own_wait_until: None,
             streak: Streak::default(),
@@ -112,7 +115,10 @@ impl OutageDetector {
                 self.end_streak()
             }
             Sign::Throttled => {
-                self.silent_since = (in_flight > 0).then_some(now);
+                // Among failures it is one more response without an answer.
+                if self.outage.is_none() && !self.has_streak() {
+                    self.silent_since = (in_flight > 0).then_some(now);
+                }
                 false
             }
             Sign::Failed(cause) => {
@@ -162,6 +168,24 @@ impl OutageDetector {
     /// When the run has waited long enough for an answer.
     pub(super) fn gives_up_at(&self) -> Option<Instant> {
         self.silent_since.map(|since| since + self.wait)
+    }
+
+    /// For how long nothing came back, once that is suspicious; once for each such silence.
+    pub(super) fn new_silence(&mut self, in_flight: usize, now: Instant) -> Option<Duration> {
+        let is_silent = !self.has_streak() && self.silent_at(in_flight).is_some_and(|at| at <= now);
+        let is_new = is_silent && self.outage.is_none() && self.noticed != self.silent_since;
+        self.noticed = self.silent_since.filter(|_| is_new).or(self.noticed);
+        is_new.then_some(now.saturating_duration_since(self.silent_since?))
+    }
+
+    /// The run ends for want of an answer. If no canary has shown an outage, the silence was one.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        if self.outage.is_none() {
+            let since = self.silent_since.unwrap_or(now);
+            self.past.count += 1;
+            self.past.time += now.saturating_duration_since(since);
+            self.past.last_cause = Some(self.last_cause.clone());
+        }
     }
 
     pub(super) fn is_outage(&self) -> bool {
@@ -256,6 +280,36 @@ mod tests {
         assert_eq!(outage.gives_up_at(), Some(later + WAIT));
         outage.note(Sign::Answered, 0, later);
         assert_eq!(outage.gives_up_at(), None);
+    }
+
+    #[test]
+    fn a_429_among_failures_does_not_lengthen_the_wait() {
+        let (mut outage, now) = (OutageDetector::new(WAIT, TIMEOUT), time::instant());
+        outage.start(now);
+        let later = now + TIMEOUT;
+        outage.note(Sign::Throttled, 1, later);
+        assert_eq!(outage.gives_up_at(), Some(later + WAIT));
+        outage.note(failed(), 1, later);
+        outage.note(Sign::Throttled, 1, later + TIMEOUT);
+        outage.canary_failed("x".into(), later + TIMEOUT);
+        outage.note(Sign::Throttled, 1, later + 2 * TIMEOUT);
+        assert_eq!(outage.gives_up_at(), Some(later + WAIT));
+    }
+
+    #[test]
+    fn each_silence_is_noticed_once_and_is_an_outage_if_the_run_ends_with_it() {
+        let (mut outage, now) = (OutageDetector::new(WAIT, TIMEOUT), time::instant());
+        outage.start(now);
+        let later = now + 2 * TIMEOUT;
+        assert_eq!(outage.new_silence(1, later - Duration::from_secs(1)), None);
+        assert_eq!(outage.new_silence(1, later), Some(2 * TIMEOUT));
+        assert_eq!(outage.new_silence(1, later), None);
+        outage.note(Sign::Answered, 1, later);
+        assert_eq!(outage.new_silence(1, later + 2 * TIMEOUT), Some(2 * TIMEOUT));
+        outage.give_up(later + WAIT);
+        let past = outage.outages(later + WAIT);
+        assert_eq!((past.count, past.time), (1, WAIT));
+        assert_eq!(past.last_cause.as_deref(), Some("no response of any kind"));
     }
 
     #[test]

@@ -81,6 +81,10 @@ pub type Places = [f64; 3];
 /// What a person watching the run wants to know when it happens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
+    /// No response of any kind for so long, while lookups are in flight.
+    Silence {
+        time: Duration,
+    },
     OutageBegan {
         cause: String,
     },

@@ -151,7 +151,7 @@ impl Scheduler {
         let retry_after = self.paused_until.filter(|until| *until > now);
         let retry_after = retry_after.map(|until| Pause { until, reason: PauseReason::RetryAfter });
         LookupStatus {
-            in_flight: self.in_flight(),
+            in_flight: self.lookups_in_flight,
             concurrency_limit: self.limit.get(),
             rate_limit: self.rate.in_effect(),
             pause: outage.or(retry_after),
@@ -195,6 +195,7 @@ impl Scheduler {
         }
         if self.gives_up(now) {
             let (wait, cause) = (self.settings.outage_wait, self.outage.last_cause().to_owned());
+            self.outage.give_up(now);
             self.stop(StopReason::Outage { wait, cause });
             return self.decide(now);
         }
@@ -205,6 +206,9 @@ impl Scheduler {
             return self.decide(now);
         }
         self.resolve_doubt(now);
+        if let Some(time) = self.outage.new_silence(self.in_flight(), now) {
+            self.steps.push_back(Step::Notice(Notice::Silence { time }));
+        }
         if let Some(step) = self.steps.pop_front() {
             return step;
         }

@@ -10,6 +10,7 @@ use telemetron_sync::sandbox::{Reply, Request};
 use crate::support::api::{Api, customer, with};
 use crate::support::command::{Finished, TestCommand};
 use crate::support::dir::TestDir;
+use crate::support::memory::peak_kib;
 
 /// What is tried in every place that takes text.
 const HOSTILE: [&str; 12] = [
@@ -207,6 +208,35 @@ fn bytes_that_are_not_text_are_refused_or_kept_readable() {
     harmless("standard error", &ended.stderr);
     harmless("standard output", &ended.stdout);
     dir.assert_sums();
+}
+
+#[test]
+fn errors_of_four_mebibytes_take_neither_memory_nor_room_in_the_store() {
+    let text = "x".repeat(4 << 20);
+    let page = format!("<html>{text}");
+    let api = Api::with_rule(move |request| {
+        Some(match number(request)? % 4 {
+            0 => Reply::error(400, &text),
+            1 => Reply::new(500, "text/html", page.clone()),
+            2 => Reply::error(418, &text),
+            _ => Reply::json(200, format!("{{\"id\":7,\"name\":\"{text}\"}}")),
+        })
+    });
+    let dir = TestDir::new();
+    dir.emails((0..80).map(email));
+    let mut run = loud(dir.sync(api.url())).start();
+    let mut peak = 0;
+    while run.is_running() {
+        peak = peak.max(peak_kib(run.process.id()).unwrap_or(0));
+    }
+    let ended = run.wait();
+    assert!(matches!(ended.code, Some(3 | 6)), "{ended:?}");
+    // 80 bodies take 320 MiB.
+    assert!((1 << 10..128 << 10).contains(&peak), "{peak} KiB");
+    let [store, log] = dir.store_bytes().map(|bytes| bytes.len());
+    assert!(store + log < 4 << 20, "{store} and {log} bytes");
+    assert!(dir.number("SELECT max(length(reason)) FROM rejects") <= 300);
+    assert!(ended.stderr.len() + ended.stdout.len() < 200_000, "{} bytes", ended.stderr.len());
 }
 
 #[test]

@@ -201,7 +201,9 @@ fn an_api_that_echoes_the_key_everywhere_does_not_leak_it() {
     dir.emails(emails(40));
     let api = Api::with_rule(|request| {
         let (n, key) = (request.email?.get(1..5)?.parse::<usize>().ok()?, request.key?);
-        Some(match n % 10 {
+        Some(match n % 12 {
+            10 => Reply::json(200, format!("\"{key}\"")),
+            11 => Reply::error(500, &format!("{}{key}", "x".repeat(250 + n % 60))),
             0 => Reply::error(400, key),
             1 => Reply::error(400, &format!("x{key}{key}x")),
             2 => Reply::html(500, key),

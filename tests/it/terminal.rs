@@ -29,11 +29,14 @@ fn a_run_ends_well_with_a_standard_error_that_is_full_or_closed() {
 #[test]
 fn a_run_ends_well_with_a_standard_error_that_nobody_reads() {
     let sandbox = start_sandbox(Duration::ZERO);
-    for keeps_reader in [true, false] {
+    for (keeps_reader, blocks) in [(true, true), (true, false), (false, true)] {
         let dir = TestDir::new();
         dir.emails(emails(1500));
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let reader = keeps_reader.then_some(reader);
+        if !blocks {
+            rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).expect("a flag");
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_telemetron-sync"));
         command.args(["sync", "list.csv", "-vv", "--store", "s.db", "--api-url", &sandbox.url()]);
         command.env("TELEMETRON_API_KEY", "sandbox").current_dir(dir.folder());

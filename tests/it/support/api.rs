@@ -59,6 +59,10 @@ impl Api {
         self.server.url()
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
     /// `email` resolves to this customer from now on.
     pub(crate) fn has(&self, email: &str, customer: impl ToString) -> &Self {
         lock(&self.world).customers.insert(email.to_owned(), customer.to_string());

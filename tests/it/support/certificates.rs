@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::server::binary;
 
-/// What a server shows for `localhost`, and its key.
+/// What a server shows, and its key.
 pub(crate) struct Certificate {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -35,12 +35,17 @@ impl Root {
         &self.root
     }
 
-    /// A server's certificate that this root has signed.
+    /// A server's certificate for `localhost` that this root has signed.
     pub(crate) fn sign(&self, name: &str) -> Certificate {
+        self.sign_for(name, "localhost", 2)
+    }
+
+    /// One for another host, valid for so many days; for less than none, it has expired.
+    pub(crate) fn sign_for(&self, name: &str, host: &str, days: i32) -> Certificate {
         let file = |end: &str| self.folder.join(format!("{name}.{end}"));
         let (certificate, key, request) = (file("crt"), file("key"), file("csr"));
         let extensions = file("ext");
-        let text = "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n";
+        let text = format!("subjectAltName=DNS:{host}\nbasicConstraints=CA:FALSE\n");
         std::fs::write(&extensions, text).expect("the extensions");
         run(Command::new(&self.openssl)
             .args(["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=server"])
@@ -49,7 +54,7 @@ impl Root {
             .arg("-out")
             .arg(&request));
         run(Command::new(&self.openssl)
-            .args(["x509", "-req", "-days", "2", "-CAcreateserial", "-in"])
+            .args(["x509", "-req", "-days", &days.to_string(), "-CAcreateserial", "-in"])
             .arg(&request)
             .arg("-CA")
             .arg(&self.root.certificate)

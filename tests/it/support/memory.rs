@@ -16,3 +16,10 @@ fn status_kib(field: &str) -> u64 {
     let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
+
+/// The most memory, in KiB, that another process had resident so far; `None` once it has ended.
+pub(crate) fn peak_kib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}

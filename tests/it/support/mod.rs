@@ -3,6 +3,7 @@
 pub(crate) mod alone;
 pub(crate) mod api;
 pub(crate) mod random;
+pub(crate) mod relay;
 pub(crate) mod rust;
 pub(crate) mod certificates;
 pub(crate) mod clock;
@@ -14,4 +15,5 @@ pub(crate) mod mount;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod server;
+pub(crate) mod tls_api;
 pub(crate) mod command;

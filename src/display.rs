@@ -110,9 +110,25 @@ pub fn human_duration(seconds: f64) -> String {
     }
 }
 
+/// One word of a shell.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(shell_word("/a/b.db"), "/a/b.db");
+        assert_eq!(shell_word("/my store/it's.db"), r"'/my store/it'\''s.db'");
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -164,6 +164,9 @@ pub struct SyncArgs {
     pub sandbox: SyncSandboxArgs,
 
     #[command(flatten)]
+    pub publishing: PublishingArgs,
+
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -322,6 +325,23 @@ pub struct ApiArgs {
     /// Stop if more than this share of the finished emails failed or were rejected [default: 50%]
     #[arg(long, value_name = "P%", value_parser = percent::parse, env = "TELEMETRON_FAIL_ABOVE")]
     pub fail_above: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Publishing")]
+pub struct PublishingArgs {
+    /// Publish the store to this PostgreSQL database during the run and at its end, as `publish` does:
+    /// postgres://user@host/database; without a password in it, PGPASSWORD or ~/.pgpass has the password
+    #[arg(long, value_name = "URL", env = "TELEMETRON_PUBLISH", hide_env_values = true)]
+    pub publish: Option<Secret>,
+
+    /// The schema to publish to [default: telemetron]
+    #[arg(long, value_name = "NAME", env = "TELEMETRON_SCHEMA")]
+    pub schema: Option<String>,
+
+    /// How often to publish during the run [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_PUBLISH_EVERY")]
+    pub publish_every: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -40,7 +40,7 @@ const fn kind(name: &'static str, level: &'static str, meaning: &'static str) ->
 }
 
 /// All events, in the order in which a run can have them.
-pub const EVENTS: [EventKind; 27] = [
+pub const EVENTS: [EventKind; 31] = [
     kind("waiting", "info", "another run holds the store, and `--wait-for-lock` waits for it"),
     kind("planned", "info", "the plan stands: how the source was read; `planned` emails"),
     kind("source_notes", "info", "what was skipped or unwrapped in the source"),
@@ -69,6 +69,14 @@ pub const EVENTS: [EventKind; 27] = [
     kind("failure_not_noted", "debug", "the store could not take the reason of a failure"),
     kind("error", "error", "why the command failed: `exit_code`"),
     kind("ping_failed", "warn", "the monitor of `--ping` did not answer"),
+    kind("publication_waits", "info", "the store does not know its organization yet"),
+    kind(
+        "publication_failed",
+        "warn",
+        "nothing could be published; the next publication makes up for it",
+    ),
+    kind("publication_resumed", "info", "a publication succeeded after some that failed"),
+    kind("published", "info", "what the last publication of a run wrote"),
     kind("nul_replaced", "warn", "published values hold U+0000, which PostgreSQL cannot"),
     kind("sandbox", "error", "the sandbox could not open its port again"),
     kind("lines_lost", "warn", "standard error is too slow: `lines`"),

@@ -7,6 +7,7 @@ pub mod logging;
 pub mod os;
 pub mod ping;
 pub mod progress;
+pub mod publishing;
 pub mod run_options;
 pub mod settings;
 pub mod signals;

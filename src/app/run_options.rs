@@ -4,6 +4,7 @@ use crate::api::client::{ApiSettings, DEFAULT_URL, base_url};
 use crate::api::key::KeyError;
 use crate::app::cli::{ApiArgs, SandboxArgs, SandboxBehavior, SyncSandboxArgs};
 use crate::app::environment::{self, Environment};
+use crate::app::publishing::{Publishing, Schedule};
 use crate::lookup::settings::{Adapting, LookupSettings};
 use crate::report::Format;
 use crate::sandbox::{FaultPlan, KeyChanges, SandboxSettings};
@@ -43,6 +44,7 @@ pub struct RunOptions {
     fail_above: Option<f64>,
     reports: Vec<PathBuf>,
     rejects: Option<PathBuf>,
+    publishing: Publishing,
 }
 
 /// The API that a run looks emails up at.
@@ -111,6 +113,7 @@ impl RunOptions {
             fail_above: api.fail_above,
             reports: reports.iter().map(|path| absolute(path)).collect(),
             rejects: rejects.map(absolute),
+            publishing: Publishing::default(),
         };
         options.reports()?;
         if let Some(ApiChoice::Url(url)) = &options.api {
@@ -134,7 +137,13 @@ impl RunOptions {
             fail_above: self.fail_above.or(kept.fail_above),
             reports: if self.reports.is_empty() { kept.reports } else { self.reports },
             rejects: self.rejects.or(kept.rejects),
+            publishing: self.publishing.or_kept(kept.publishing),
         }
+    }
+
+    /// These options, published as given.
+    pub fn publishing(self, publishing: Publishing) -> Self {
+        Self { publishing, ..self }
     }
 
     /// The options as the store keeps them.
@@ -192,6 +201,14 @@ impl RunOptions {
             Ok(ReportFile { path: path.clone(), format })
         };
         self.reports.iter().map(file).collect()
+    }
+
+    /// Where and how often to publish; `None`: nowhere.
+    ///
+    /// # Errors
+    /// The place cannot be understood any more.
+    pub fn schedule(&self) -> Result<Option<Schedule>, SettingsError> {
+        Ok(self.publishing.schedule()?)
     }
 
     /// The file for the rejects.

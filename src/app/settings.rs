@@ -5,7 +5,9 @@ use crate::app::cli::{
     StoreArgs, SyncArgs,
 };
 use crate::app::ping::PingUrl;
+use crate::app::publishing::Publishing;
 use crate::app::run_options::{RunOptions, SettingsError};
+use crate::display::shell_word;
 use crate::source::{self, Location, Quoting, SourceSettings};
 use crate::store::wrong_key::MissingCustomers;
 use std::path::{Path, PathBuf};
@@ -103,7 +105,9 @@ impl SyncSettings {
         let sandbox = &args.sandbox;
         let store = store_path(&args.store, if sandbox.sandbox { SANDBOX_STORE } else { STORE });
         let OutputArgs { report, rejects, .. } = &args.output;
-        let options = RunOptions::new(&args.api, sandbox, report, rejects.as_deref())?;
+        let publishing = Publishing::new(args.publishing)?;
+        let options =
+            RunOptions::new(&args.api, sandbox, report, rejects.as_deref())?.publishing(publishing);
         let terminal = terminal(&args.output);
         let PlanArgs { max_age, limit, deadline, accept_missing } = args.plan;
         let emails = match (args.retry_failed, args.source) {
@@ -187,18 +191,8 @@ pub fn read_store_path(args: &StoreArgs) -> PathBuf {
 /// `--store PATH` as a command has to repeat it; empty for the default.
 pub fn store_option(store: &Path) -> String {
     let is_default = std::path::absolute(STORE).is_ok_and(|default| default == store);
-    if is_default { String::new() } else { format!(" --store {}", shell_word(store)) }
-}
-
-/// A path as one word of a shell.
-fn shell_word(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
-    if text.chars().all(is_plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    let word = || shell_word(&store.to_string_lossy());
+    if is_default { String::new() } else { format!(" --store {}", word()) }
 }
 
 /// The settings of a source, for a run that writes `store`.
@@ -239,15 +233,4 @@ fn terminal(args: &OutputArgs) -> TerminalSettings {
         (false, _) => Verbosity::Attempts,
     };
     TerminalSettings { progress: args.progress, verbosity, log_format: args.log_format }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        assert_eq!(shell_word(Path::new("/a/b.db")), "/a/b.db");
-        assert_eq!(shell_word(Path::new("/my store/it's.db")), r"'/my store/it'\''s.db'");
-    }
 }

@@ -3,11 +3,12 @@
 use crate::app::cli::{LogFormat, PublishArgs, TargetArgs};
 use crate::app::error::Error;
 use crate::app::logging;
+use crate::app::publishing::schema;
 use crate::app::settings::{Verbosity, read_store_path};
 use crate::commands::print;
 use crate::display::{escaped, grouped};
 use crate::domain::exit::Exit;
-use crate::publish::{Published, PublishedRows, Schema, Takeover, Target, publish};
+use crate::publish::{Published, PublishedRows, Takeover, Target, publish};
 use crate::source::DatabaseUrl;
 use crate::store::open_to_read;
 use crate::time;
@@ -33,9 +34,7 @@ pub fn run(args: &PublishArgs, began: Instant) -> Result<Exit, Error> {
 
 /// Where the arguments say to publish.
 pub(super) fn target(args: &TargetArgs) -> Result<Target, Error> {
-    let schema = Schema::parse(&args.schema);
-    let schema = schema.map_err(|reason| Error::Usage(format!("--schema: {reason}.")))?;
-    Ok(Target { url: DatabaseUrl::of_postgres(&args.url.0)?, schema })
+    Ok(Target { url: DatabaseUrl::of_postgres(&args.url.0)?, schema: schema(&args.schema)? })
 }
 
 pub(super) fn warn_of_nul(published: &Published) {
@@ -54,7 +53,7 @@ pub(super) fn warn_of_nul(published: &Published) {
 }
 
 /// `Published org_1 to postgres://…, schema telemetron: 3 customers, 1 run; 0.1 s.`
-fn summary(published: &Published, target: &Target, took: Duration) -> String {
+pub(super) fn summary(published: &Published, target: &Target, took: Duration) -> String {
     let count = |rows: &PublishedRows| {
         let name = if rows.count == 1 { rows.one } else { rows.several };
         format!("{} {name}", grouped(rows.count))

@@ -58,7 +58,9 @@ impl Exit {
         match self {
             Self::Usage => "invalid command line",
             Self::StoreLocked => "another run holds this store; try again later",
-            Self::Failed => "the run could not do its job: source, store or settings unusable",
+            Self::Failed => {
+                "the run could not do its job: source, store or settings unusable, or another store took over"
+            }
             Self::WrongKey => {
                 "the key was refused or is another organization's, or nothing was found; fix that, then --resume"
             }
@@ -70,7 +72,7 @@ impl Exit {
             }
             Self::LimitReached => "stopped: --deadline or --limit reached; --resume continues",
             Self::Partial => {
-                "finished, but some emails were rejected or failed: see the report, or list them with --rejects"
+                "finished, but some emails were rejected or failed, or the last publication failed: see the report"
             }
             Self::Complete => "every planned email was found or not found",
         }

@@ -86,6 +86,9 @@ pub struct RunReport {
     /// How the source was read, where that was not obvious.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What is wrong with its publication (`--publish`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publication: Option<PublicationFault>,
     /// How far the run is, while a process works on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressReport>,
@@ -172,6 +175,24 @@ impl FieldsReport {
     }
 }
 
+/// Why what is published is not what the store has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicationFault {
+    pub kind: PublicationFaultKind,
+    pub reason: String,
+    /// The command that publishes, without a password.
+    pub command: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublicationFaultKind {
+    /// The last publication failed; the next one makes up for it.
+    Late,
+    /// Another store publishes for the organization.
+    Superseded,
+}
+
 /// How far a run is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProgressReport {
@@ -243,6 +264,7 @@ impl RunReport {
             fields: FieldsReport::default(),
             warnings: Vec::new(),
             notes: Vec::new(),
+            publication: None,
             progress: None,
             replaced: false,
             store_option: String::new(),
@@ -288,6 +310,23 @@ impl RunReport {
         self.exit_code = Some(exit.code());
         self.finished_at = Some(at);
     }
+
+    /// Notes that the last publication of a run that has ended failed. The store is right, so a late
+    /// copy spoils only a complete success.
+    pub fn end_unpublished(&mut self, fault: PublicationFault) {
+        match fault.kind {
+            PublicationFaultKind::Late if self.exit_code == Some(Exit::Complete.code()) => {
+                self.exit_code = Some(Exit::Partial.code());
+            }
+            PublicationFaultKind::Late => {}
+            PublicationFaultKind::Superseded => {
+                self.status = Status::Stopped;
+                self.stop_reason = Some(fault.reason.clone());
+                self.exit_code = Some(Exit::Failed.code());
+            }
+        }
+        self.publication = Some(fault);
+    }
 }
 
 #[cfg(test)]
@@ -316,6 +355,25 @@ mod tests {
             ["organizationId", "name", "email", "address", "orders", "metadata", "createdAt"];
         assert_eq!(fields.absent, absent);
         assert_eq!(fields.unknown, BTreeMap::from([("updatedAt".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn a_late_copy_spoils_a_complete_success_and_a_superseded_store_every_end() {
+        let ended = |stop: Option<StopReason>, kind| {
+            let counts = Counts { planned: 1, found: 1, ..Counts::default() };
+            let mut run = RunReport::planned(1, "s".into(), "t".into(), counts);
+            run.end(stop.as_ref(), "u".into());
+            let (reason, command) = ("r".to_owned(), "c".to_owned());
+            run.end_unpublished(PublicationFault { kind, reason, command });
+            (run.status, run.exit_code.unwrap(), run.stop_reason)
+        };
+        let late = |stop| ended(stop, PublicationFaultKind::Late);
+        assert_eq!(late(None), (Status::Complete, 3, None));
+        assert_eq!(late(Some(StopReason::Interrupted)).1, 130);
+        let superseded = |stop| ended(stop, PublicationFaultKind::Superseded);
+        let stopped = (Status::Stopped, 1, Some("r".to_owned()));
+        assert_eq!(superseded(None), stopped);
+        assert_eq!(superseded(Some(StopReason::KeyRefused)), stopped);
     }
 
     #[test]

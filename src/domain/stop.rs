@@ -36,6 +36,8 @@ pub enum StopReason {
     OtherOrganization { ours: String, theirs: String },
     /// The API refuses the key.
     KeyRefused,
+    /// Another store publishes for the organization now; how that came to be known.
+    Superseded(String),
 }
 
 impl StopReason {
@@ -54,6 +56,7 @@ impl StopReason {
             | Self::NothingFound { .. }
             | Self::OtherOrganization { .. }
             | Self::KeyRefused => Exit::WrongKey,
+            Self::Superseded(_) => Exit::Failed,
         }
     }
 
@@ -142,6 +145,7 @@ impl fmt::Display for StopReason {
                 escaped(ours)
             ),
             Self::KeyRefused => f.write_str("the API refused the key (HTTP 401 or 403)"),
+            Self::Superseded(how) => f.write_str(how),
         }
     }
 }
@@ -166,6 +170,7 @@ mod tests {
             StopReason::NothingFound { answered: 20 },
             StopReason::OtherOrganization { ours: "a".into(), theirs: "b".into() },
             StopReason::KeyRefused,
+            StopReason::Superseded("s".into()),
         ];
         assert!(reasons.is_sorted());
         assert!(reasons.iter().map(StopReason::exit).is_sorted());

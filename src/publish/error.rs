@@ -85,6 +85,25 @@ fn published(organizations: &[String]) -> String {
     }
 }
 
+impl PublishError {
+    /// How this store was superseded, as a part of a sentence, if that is why nothing was published.
+    pub fn supersession(&self) -> Option<String> {
+        match self {
+            Self::Superseded { server, schema, organization, published_at } => Some(format!(
+                "another store took organization {} over at {server}, schema {} (last published \
+                 {published_at})",
+                escaped(organization),
+                escaped(schema)
+            )),
+            Self::OldCopy { server, schema, published_at } => Some(format!(
+                "a newer state of this store was published at {server}, schema {}, {published_at}",
+                escaped(schema)
+            )),
+            _ => None,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for PublishError {
     fn from(error: rusqlite::Error) -> Self {
         StoreError::from(error).into()

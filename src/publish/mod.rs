@@ -23,9 +23,14 @@ use error::advice;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _, raw_sql};
 use std::fmt;
+use std::time::Duration;
 
 /// The most bytes that PostgreSQL keeps of a name.
 const LONGEST_NAME: usize = 63;
+
+/// A server that does not answer for so long is gone: the driver does not ask whether it still lives. Longer
+/// than the largest merge takes.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// A server that dies, or a client, is noticed within half a minute, and no publication waits for another
 /// one longer than that. The plans are for large stages.
@@ -99,7 +104,20 @@ impl Target {
     /// Runs statements that have no result.
     async fn run(&self, connection: &mut PgConnection, sql: &str) -> Result<(), PublishError> {
         let sql = raw_sql(AssertSqlSafe(sql.to_owned()));
-        connection.execute(sql).await.map(drop).map_err(|error| self.explain(&error))
+        self.answer(connection.execute(sql)).await.map(drop)
+    }
+
+    /// Waits for the server's answer.
+    async fn answer<T>(
+        &self,
+        answer: impl Future<Output = sqlx::Result<T>>,
+    ) -> Result<T, PublishError> {
+        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let minutes = PATIENCE.as_secs() / 60;
+            Err(sqlx::Error::Protocol(format!("no answer within {minutes} minutes")))
+        });
+        answer.map_err(|error| self.explain(&error))
     }
 
     fn explain(&self, error: &sqlx::Error) -> PublishError {

@@ -76,6 +76,8 @@ pub async fn publish(
         with_nul: 0,
     };
     publication.stage(&snapshot, last.last_change).await?;
+    // From here on, the store's log can be shortened again.
+    drop(snapshot);
     let rows = publication.merge().await?;
     publication.finish(&store, &last).await?;
     let with_nul = publication.with_nul;
@@ -115,16 +117,16 @@ async fn lock(
     target: &Target,
     organization: &str,
 ) -> Result<Last, PublishError> {
-    let explain = |error: sqlx::Error| target.explain(&error);
     let insert = "INSERT INTO _publications
          VALUES ($1, '', 0, now(), 0, 0, '', '') ON CONFLICT DO NOTHING";
     let insert = sqlx::query(insert).persistent(false).bind(organization);
-    insert.execute(&mut *connection).await.map_err(explain)?;
+    target.answer(insert.execute(&mut *connection)).await?;
     let select = "SELECT store, position, last_change,
              to_char(published_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\" at \"HH24:MI:SS\" UTC\"')
          FROM _publications WHERE organization_id = $1 FOR UPDATE";
     let select = sqlx::query(select).persistent(false).bind(organization);
-    let row = select.fetch_one(&mut *connection).await.map_err(explain)?;
+    let row = target.answer(select.fetch_one(&mut *connection)).await?;
+    let explain = |error: sqlx::Error| target.explain(&error);
     Ok(Last {
         store: row.try_get(0).map_err(explain)?,
         position: row.try_get(1).map_err(explain)?,
@@ -202,17 +204,17 @@ impl Publication<'_> {
         line(&mut lines, stage, first)?;
         self.create(stage).await?;
         self.with_rows.insert(stage.name);
-        let explain = |error: sqlx::Error| self.target.explain(&error);
+        let target = self.target;
         let statement = format!("COPY {} FROM STDIN", stage.name);
-        let mut copy = self.connection.copy_in_raw(&statement).await.map_err(explain)?;
+        let mut copy = target.answer(self.connection.copy_in_raw(&statement)).await?;
         while let Some(row) = rows.next()? {
             line(&mut lines, stage, row)?;
             if lines.bytes.len() >= PIECE {
-                send(&mut copy, &mut lines).await.map_err(explain)?;
+                target.answer(send(&mut copy, &mut lines)).await?;
             }
         }
-        send(&mut copy, &mut lines).await.map_err(explain)?;
-        let copied = copy.finish().await.map_err(explain)?;
+        target.answer(send(&mut copy, &mut lines)).await?;
+        let copied = target.answer(copy.finish()).await?;
         self.with_nul += lines.with_nul;
         if copied > ANALYZED_ROWS {
             self.target.run(&mut self.connection, &format!("ANALYZE {}", stage.name)).await?;
@@ -256,8 +258,7 @@ impl Publication<'_> {
             let has_organization = sql.contains("$1");
             let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
             let query = if has_organization { query.bind(self.organization) } else { query };
-            let done = query.execute(&mut self.connection).await;
-            let done = done.map_err(|error| self.target.explain(&error))?;
+            let done = self.target.answer(query.execute(&mut self.connection)).await?;
             written += if is_select { 0 } else { done.rows_affected() };
         }
         Ok(written)
@@ -272,8 +273,7 @@ impl Publication<'_> {
         let note = sqlx::query(note).persistent(false).bind(self.organization).bind(&store.id);
         let note = note.bind(i64::from(last.store != store.id)).bind(store.position);
         let note = note.bind(store.last_change).bind(&store.salt).bind(env!("CARGO_PKG_VERSION"));
-        let noted = note.execute(&mut self.connection).await;
-        noted.map_err(|error| self.target.explain(&error))?;
+        self.target.answer(note.execute(&mut self.connection)).await?;
         self.target.run(&mut self.connection, "COMMIT").await
     }
 }

@@ -15,7 +15,10 @@ use crate::domain::counts::Counts;
 use crate::domain::exit::Exit;
 use crate::domain::outcome::{ChangeKind, REJECTED};
 use crate::domain::report_data::ReportData;
-use crate::domain::run::{FailureCount, FieldsReport, OutagesReport, RunReport, Status};
+use crate::domain::run::{
+    FailureCount, FieldsReport, OutagesReport, PublicationFault, PublicationFaultKind, RunReport,
+    Status,
+};
 use clap::ValueEnum;
 use std::path::Path;
 
@@ -225,10 +228,11 @@ fn hints(run: &RunReport) -> Vec<Hint> {
             command: Some(format!("telemetron-sync doctor{store}{}", run.api_option)),
         });
     }
+    hints.extend(publication_hint(run));
     if run.replaced {
         let text = "A later run of the same source took its pending emails over.";
         hints.push(Hint { text: text.to_owned(), command: None });
-    } else if run.counts.pending > 0 {
+    } else if run.counts.pending > 0 && !is_superseded(run) {
         hints.push(Hint {
             text: format!("{} pending. Resume with:", counted(run.counts.pending, "email")),
             command: Some(format!("telemetron-sync sync --resume={}{store}", run.run_id)),
@@ -246,6 +250,25 @@ fn hints(run: &RunReport) -> Vec<Hint> {
         });
     }
     hints
+}
+
+fn is_superseded(run: &RunReport) -> bool {
+    let kind = run.publication.as_ref().map(|fault| fault.kind);
+    kind == Some(PublicationFaultKind::Superseded)
+}
+
+fn publication_hint(run: &RunReport) -> Option<Hint> {
+    let PublicationFault { kind, reason, command } = run.publication.as_ref()?;
+    Some(match kind {
+        PublicationFaultKind::Late => Hint {
+            text: format!("The last publication failed: {reason} Publish again with:"),
+            command: Some(command.clone()),
+        },
+        PublicationFaultKind::Superseded => Hint {
+            text: "Stop using this store. If it is the right one after all, run:".to_owned(),
+            command: Some(format!("{command} --replace")),
+        },
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::error::{SourceError, broken_url};
 use super::mysql_url::{Address, MysqlOptions, bare_ipv6};
+use super::url_text::{one_host_each, without_secrets};
 use crate::display::{escaped, quoted};
 
 /// The parameters of a URL that reach PostgreSQL; any other would be ignored in silence.
@@ -129,6 +130,8 @@ pub struct DatabaseUrl {
     /// The hosts that are tried in turn.
     pub(super) hosts: Vec<Options>,
     place: String,
+    /// As it was given, without the secrets in it.
+    without_secrets: String,
     /// Parameters of the URL that make no difference here.
     pub(super) ignored: Vec<String>,
 }
@@ -218,6 +221,11 @@ impl DatabaseUrl {
         }
     }
 
+    /// The URL as it was given, without the password, to be kept and to be typed again.
+    pub fn without_secrets(&self) -> &str {
+        &self.without_secrets
+    }
+
     fn postgres(source: &str) -> Result<Self, SourceError> {
         let (mut hosts, mut addresses, mut login, mut ignored) =
             (Vec::new(), Vec::new(), (String::new(), String::new()), Vec::new());
@@ -234,7 +242,12 @@ impl DatabaseUrl {
             hosts.push(Options::Postgres(Box::new(options.disable_statement_logging())));
         }
         let place = format!("postgres://{}@{}/{}", login.0, addresses.join(","), login.1);
-        Ok(Self { hosts, place: escaped(&place).into_owned(), ignored })
+        Ok(Self {
+            hosts,
+            place: escaped(&place).into_owned(),
+            without_secrets: without_secrets(source),
+            ignored,
+        })
     }
 
     fn mysql(source: &str) -> Result<Self, SourceError> {
@@ -252,7 +265,12 @@ impl DatabaseUrl {
             hosts.push(Options::Mysql(Box::new(options)));
         }
         let place = format!("mysql://{}@{}/{}", login.0, addresses.join(","), login.1);
-        Ok(Self { hosts, place: escaped(&place).into_owned(), ignored })
+        Ok(Self {
+            hosts,
+            place: escaped(&place).into_owned(),
+            without_secrets: without_secrets(source),
+            ignored,
+        })
     }
 }
 
@@ -273,50 +291,6 @@ fn postgres_options(url: &Url) -> Result<PgConnectOptions, SourceError> {
 
 fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// The URL once for each of its hosts: `postgres://a:1,b:2/d`, or with `host=a,b` and `port=1,2`.
-fn one_host_each(source: &str) -> Vec<String> {
-    let Some((scheme, rest)) = source.split_once("://") else { return vec![source.to_owned()] };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
-    let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (format!("{login}@"), hosts),
-        None => (String::new(), authority),
-    };
-    let urls = hosts.split(',').map(|host| match host {
-        "" if !login.is_empty() => with_login_as_parameters(scheme, &login, rest),
-        host => format!("{scheme}://{login}{host}{rest}"),
-    });
-    urls.flat_map(|url| one_host_parameter_each(&url)).collect()
-}
-
-/// `postgres://user:password@/d`: a login needs no host for libpq, but for the URL standard.
-fn with_login_as_parameters(scheme: &str, login: &str, rest: &str) -> String {
-    let login = login.trim_end_matches('@').replace('+', "%2B").replace('&', "%26");
-    let login = match login.split_once(':') {
-        Some((user, password)) => format!("user={user}&password={password}"),
-        None => format!("user={login}"),
-    };
-    let separator = if rest.contains('?') { '&' } else { '?' };
-    format!("{scheme}://{rest}{separator}{login}")
-}
-
-fn one_host_parameter_each(url: &str) -> Vec<String> {
-    let Some((start, query)) = url.split_once('?') else { return vec![url.to_owned()] };
-    let hosts = query.split('&').find_map(|pair| pair.strip_prefix("host="));
-    let count = hosts.map_or(1, |hosts| hosts.split(',').count());
-    let nth = |at: usize| {
-        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((key @ ("host" | "port" | "hostaddr"), values)) => {
-                let value = values.split(',').nth(at).or_else(|| values.split(',').next_back());
-                format!("{key}={}", value.unwrap_or_default())
-            }
-            _ => pair.to_owned(),
-        });
-        format!("{start}?{}", pairs.collect::<Vec<_>>().join("&"))
-    };
-    (0..count).map(nth).collect()
 }
 
 /// The path by which a file can be found again: symbolic links followed. A pipe has none that
@@ -459,7 +433,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_url_is_kept_without_its_secrets() {
+        for (source, kept) in [
+            (
+                "postgres://u:geheim@h:1,i:2/d?sslmode=require",
+                "postgres://u@h:1,i:2/d?sslmode=require",
+            ),
+            ("postgres:///d?host=/run&user=u&password=geheim", "postgres:///d?host=/run&user=u"),
+            ("postgres:///d?pass%77ord=geheim", "postgres:///d"),
+            ("postgres://u:geheim@/d?host=a,b", "postgres://u@/d?host=a,b"),
+            ("postgres://h/d?sslkey=-----BEGIN%20geheim", "postgres://h/d"),
+            ("postgres://u@h/d", "postgres://u@h/d"),
+        ] {
+            assert_eq!(DatabaseUrl::of_postgres(source).unwrap().without_secrets(), kept);
+            DatabaseUrl::of_postgres(kept).unwrap();
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_password_is_ever_kept(password in "[a-z0-9#/?:@%&=\\[\\] ]{0,8}geheim[a-z0-9#/?:@%&=]{0,8}") {
+            if let Ok(url) = DatabaseUrl::of_postgres(&format!("postgres://u:{password}@h:1/d")) {
+                prop_assert!(!url.without_secrets().contains("geheim"), "{}", url.without_secrets());
+            }
+        }
+
         #[test]
         fn no_password_is_ever_shown(password in "[a-z0-9#/?:@%&=\\[\\] ]{0,8}geheim[a-z0-9#/?:@%&=]{0,8}") {
             for kind in ["postgres", "postgresql", "mysql", "mariadb", "oracle"] {

@@ -12,6 +12,7 @@ mod location;
 mod mysql_url;
 mod notes;
 mod settings;
+mod url_text;
 
 pub use self::csv::dialect::Quoting;
 pub use self::csv::encoding::Encoding;

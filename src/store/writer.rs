@@ -11,7 +11,7 @@ use crate::store::forget::forget_alias;
 use crate::store::live::{Live, lock};
 use crate::store::lookups::{self, FinishedLookup};
 use crate::store::wrong_key::{MissingCustomers, WrongKeyDetector};
-use crate::store::{Checkpoint, Store, StoreError, finish, runs, series};
+use crate::store::{Store, StoreError, finish, runs, series};
 use crate::time::{self, Clock};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use std::rc::Rc;
@@ -337,15 +337,7 @@ impl BatchWriter {
         self.save_run(&last)?;
         last.commit()?;
         self.publish();
-        store.update_statistics()?;
-        if store.checkpoint()? == Checkpoint::ReaderInTheWay {
-            tracing::warn!(
-                event = "reader_in_the_way",
-                "Another program reads the store, so its -wal file keeps what that one does not see \
-                 yet. The next run shortens it."
-            );
-        }
-        Ok(())
+        store.update_statistics()
     }
 }
 

@@ -31,6 +31,7 @@ mod one_writer;
 mod pace;
 mod ping;
 mod plan;
+mod published_runs;
 mod publishing;
 mod quiet;
 mod reading;

@@ -21,19 +21,24 @@ fn server() -> Option<Arc<Server>> {
     SERVER.get(|| postgres::start("GRANT CREATE ON DATABASE crm TO reader"))
 }
 
-fn publish<'a>(dir: &'a TestDir, server: &Server, schema: &str) -> TestCommand<'a> {
+pub(crate) fn publish<'a>(dir: &'a TestDir, server: &Server, schema: &str) -> TestCommand<'a> {
     let url = postgres::url(server);
     dir.command(["publish", "--schema", schema]).env("TELEMETRON_PUBLISH", &url)
 }
 
-fn restore<'a>(dir: &'a TestDir, server: &Server, schema: &str, id: &str) -> TestCommand<'a> {
+pub(crate) fn restore<'a>(
+    dir: &'a TestDir,
+    server: &Server,
+    schema: &str,
+    id: &str,
+) -> TestCommand<'a> {
     let url = postgres::url(server);
     dir.command(["restore", "--schema", schema, "--organization", id])
         .env("TELEMETRON_PUBLISH", &url)
 }
 
 /// What a query finds in a schema, a row a line.
-fn rows(server: &Server, schema: &str, sql: &str) -> Vec<String> {
+pub(crate) fn rows(server: &Server, schema: &str, sql: &str) -> Vec<String> {
     let sql = format!("SET search_path = {schema}; {sql}");
     let found = postgres::psql(server, "crm", &sql).expect("a query");
     found.lines().filter(|line| *line != "SET").map(str::to_owned).collect()
@@ -60,7 +65,7 @@ fn public_columns(dir: &TestDir) -> Vec<(String, Vec<(String, String)>)> {
 
 /// Every row of every public table is published as the store has it.
 #[track_caller]
-fn assert_published(dir: &TestDir, server: &Server, schema: &str, id: &str) {
+pub(crate) fn assert_published(dir: &TestDir, server: &Server, schema: &str, id: &str) {
     for (table, columns) in public_columns(dir) {
         let in_store: Vec<String> = columns.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         let in_postgres: Vec<String> = columns

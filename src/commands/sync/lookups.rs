@@ -6,6 +6,7 @@ use crate::app::progress::{self, Progress};
 use crate::commands::sync::Session;
 use crate::commands::sync::outputs::{EndedRun, Outputs};
 use crate::commands::sync::prepare::{ReadyRun, Setup};
+use crate::commands::sync::publishing::Publisher;
 use crate::domain::stop::StopReason;
 use crate::lookup::driver::{DriveError, Driver, Outlets};
 use crate::lookup::outbox::SEND_BATCH;
@@ -14,7 +15,7 @@ use crate::lookup::settings::{self, Beginning, LearnedLimits};
 use crate::plan::cursor::Cursor;
 use crate::store::live::Live;
 use crate::store::writer::{self, BATCH_EMAILS, WriterSettings, organization};
-use crate::store::{Store, StoreError, learned, open_to_read, runs};
+use crate::store::{Checkpoint, Store, StoreError, learned, open_to_read, runs};
 use crate::time::{self, Clock};
 use fastrand::Rng;
 use jiff::Timestamp;
@@ -68,11 +69,34 @@ pub(super) async fn look_up(
     session.watched.follow(&progress);
     let files = outputs.follow(&live);
     let shown = tokio::spawn(progress.show(session.settings.terminal));
-    let ended = work(store, setup, &live, session).await;
+    let ended = work_and_publish(store, setup, &live, session).await;
     shown.abort();
     files.abort();
     progress::clear(session.settings.terminal);
     ended.inspect_err(|error| note_failure(&path, &live, error))
+}
+
+/// The lookups, with publications beside them and one at the end, if there are to be any.
+async fn work_and_publish(
+    store: Store,
+    setup: Box<Setup>,
+    live: &Arc<Live>,
+    session: &Session<'_>,
+) -> Result<EndedRun, Error> {
+    let start = |schedule| Publisher::start(schedule, &store, session.stop.clone());
+    let publisher = setup.schedule.clone().map(start).transpose()?;
+    let mut ended = work(store, setup, live, session).await?;
+    if let Some(publisher) = publisher {
+        ended = publisher.finish(ended, &session.stop).await?;
+    }
+    if ended.store.checkpoint()? == Checkpoint::ReaderInTheWay {
+        tracing::warn!(
+            event = "reader_in_the_way",
+            "Another program reads the store, so its -wal file keeps what that one does not see yet. \
+             The next run shortens it."
+        );
+    }
+    Ok(ended)
 }
 
 /// Drives the lookups, with the writer on its own thread.
@@ -151,10 +175,7 @@ pub(super) fn save_learned(
 ) -> Result<(), Error> {
     let LearnedLimits { concurrency, rate } = learned;
     let limits = learned::LearnedLimits { concurrency: u32::try_from(concurrency).ok(), rate };
-    learned::save(&store.connection, api_url, limits, &time::text(at))?;
-    // A reader in the way was reported as the run ended.
-    store.checkpoint()?;
-    Ok(())
+    Ok(learned::save(&store.connection, api_url, limits, &time::text(at))?)
 }
 
 /// Jitter should differ between processes that start at the same minute.

@@ -7,6 +7,7 @@ mod hourly_job;
 mod outputs;
 mod planning;
 mod prepare;
+mod publishing;
 
 use crate::app::cli::SyncArgs;
 use crate::app::error::{Error, LEAST_OPEN_FILES};

@@ -4,6 +4,7 @@ use crate::api::client::{ApiSettings, Client};
 use crate::api::key::{ApiKey, KeySource};
 use crate::app::environment::{self, Environment};
 use crate::app::error::Error;
+use crate::app::publishing::Schedule;
 use crate::app::run_options::{Api, RunOptions};
 use crate::app::settings::{Job, NewPlan, Resume, SyncSettings, store_option};
 use crate::app::{logging, os};
@@ -24,8 +25,9 @@ use reqwest::Url;
 use rusqlite::{Connection, TransactionBehavior};
 use std::time::Duration;
 
-/// Files that a run opens besides its connections to the API: the store's, reports, a new key.
-const OTHER_FILES: u64 = 8;
+/// Files that a run opens besides its connections to the API: the store's, reports, a new key; to publish,
+/// the store's once more and a connection.
+const OTHER_FILES: u64 = 14;
 
 /// How often the store is tried while another run holds it.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
@@ -52,6 +54,8 @@ pub(super) struct Setup {
     /// The server behind the client, for as long as the run lasts.
     _sandbox: Option<Sandbox>,
     pub(super) lookup: LookupSettings,
+    /// When and where the run is published, if it is.
+    pub(super) schedule: Option<Schedule>,
     options: RunOptions,
     warnings: Vec<String>,
 }
@@ -245,6 +249,7 @@ fn kept_options(store: &Connection, run: i64) -> Result<RunOptions, Error> {
 impl Setup {
     fn new(options: RunOptions, settings: &SyncSettings) -> Result<Box<Self>, Error> {
         let mut warnings = environment::unknown_variables();
+        let schedule = options.schedule()?;
         let api = options.api(settings.api_key_file.as_deref(), &Environment::read())?;
         let (client, sandbox) = match &api {
             Api::At(api) => {
@@ -265,7 +270,7 @@ impl Setup {
         let files_per_lookup = if sandbox.is_some() { 2 } else { 1 };
         let mut lookup = options.lookup();
         warnings.extend(fit_to_file_limit(&mut lookup, files_per_lookup));
-        Ok(Box::new(Self { client, _sandbox: sandbox, lookup, options, warnings }))
+        Ok(Box::new(Self { client, _sandbox: sandbox, lookup, schedule, options, warnings }))
     }
 }
 

@@ -122,6 +122,9 @@ pub(super) fn advice(code: Option<&str>) -> &'static str {
             "A table of another program is in the way: name another schema with --schema."
         }
         Some("25006") => "This server only reads: name the one that writes.",
+        Some("21000") => {
+            "Two customers' ids differ only in U+0000, which PostgreSQL cannot hold: ask the API's vendor."
+        }
         Some("53100") => "The server's disk is full: make room, then publish again.",
         Some("55P03") => "Another publication of the organization takes long: publish again later.",
         Some("57014") => "A time limit or an administrator ended the statement: publish again.",

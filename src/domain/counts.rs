@@ -267,6 +267,34 @@ mod tests {
         assert_eq!(tally.responses(), 1);
     }
 
+    #[test]
+    fn changes_are_counted_by_kind() {
+        let mut changes = ChangeCounts::default();
+        changes.add(ChangeKind::Created, 3);
+        changes.add(ChangeKind::Created, 4);
+        changes.add(ChangeKind::Missing, 1);
+        changes.remove(ChangeKind::Created, 2);
+        let kinds = [ChangeKind::Created, ChangeKind::Missing, ChangeKind::Erased];
+        assert_eq!(kinds.map(|kind| changes.get(kind)), [5, 1, 0]);
+    }
+
+    #[test]
+    fn responses_are_counted_by_how_long_they_took() {
+        let mut tally = HttpTally::default();
+        for milliseconds in [1, 2, 500, 2000] {
+            tally.record_latency(Duration::from_millis(milliseconds));
+        }
+        assert_eq!(tally.responses(), 4);
+        assert_eq!(
+            [0.5, 10.0, 1000.0, 5000.0].map(|ms| tally.responses_within_ms(ms)),
+            [0, 2, 3, 4]
+        );
+        let again = HttpTally::resumed(9, 5, &BTreeMap::new(), &tally.latencies());
+        assert_eq!((again.requests, again.retries, again.responses()), (9, 5, 4));
+        let report = crate::domain::run::HttpReport::from(&again);
+        assert_eq!((report.requests, report.retries, report.latency_ms), (9, 5, again.latency()));
+    }
+
     proptest! {
         #[test]
         fn every_row_is_counted_in_exactly_one_place(

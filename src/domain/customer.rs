@@ -484,6 +484,16 @@ mod tests {
         let other = body(r#"{"id":"c","devices":[],"orders":null,"email":" Ann@X.io" }"#);
         assert_ne!(one.digest(), other.digest(), "to the letter");
         assert_eq!(body(r#"{"id":"c","email":"none"}"#).email(), None);
+        assert_eq!(body(r#"{"id":"c"}"#).bytes(), 10);
+        assert_eq!(one.digest().as_bytes().len(), 16);
+        assert_ne!(one.digest().as_bytes(), other.digest().as_bytes());
+    }
+
+    #[test]
+    fn an_object_is_told_from_other_json() {
+        let texts = ["{}", r#"{"error":1}"#, "[]", "null", "{", r#"{"a":1}x"#, ""];
+        let objects = texts.map(|text| is_json_object(text.as_bytes()));
+        assert_eq!(objects, [true, true, false, false, false, false, false]);
     }
 
     proptest! {

@@ -402,6 +402,24 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_an_address_is_told_from_other_text() {
+        let texts = ["a@x.io", " <a@x.io>, ", "a@b", "hello", "a@x.io b@x.io", ""];
+        assert_eq!(texts.map(is_address), [true, true, false, false, false, false]);
+        let literals =
+            ["a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a@[x]", "a@[192.0.2.1", "a@192.0.2.1]"];
+        assert_eq!(literals.map(|text| parse(text).is_ok()), [true, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_digest_depends_on_the_salt_and_the_email() {
+        let digest = |salt: &[u8], email| salted_digest(salt, email);
+        assert_eq!(digest(b"s", "a@x.io"), digest(b"s", "a@x.io"));
+        assert_eq!(digest(b"s", "a@x.io").len(), 32);
+        assert_ne!(digest(b"s", "a@x.io"), digest(b"t", "a@x.io"));
+        assert_ne!(digest(b"s", "a@x.io"), digest(b"s", "b@x.io"));
+    }
+
+    #[test]
     fn codes_are_all_different() {
         let mut codes = InvalidEmail::ALL.map(InvalidEmail::code).to_vec();
         codes.sort_unstable();

@@ -103,4 +103,21 @@ mod tests {
         let codes = Exit::ALL.map(Exit::code);
         assert_eq!(codes, [2, 75, 1, 5, 129, 130, 143, 6, 4, 3, 0]);
     }
+
+    #[test]
+    fn the_table_says_what_each_code_means() {
+        let table = Exit::table();
+        assert_eq!(table.lines().count(), Exit::ALL.len());
+        for (line, exit) in table.lines().zip(Exit::ALL) {
+            let (code, meaning) = line.trim().split_once("  ").expect("two columns");
+            assert_eq!(code, exit.code().to_string());
+            assert!(meaning.len() > 10 && meaning == exit.meaning(), "{line}");
+            let process = std::process::ExitCode::from(exit);
+            assert_eq!(
+                format!("{process:?}"),
+                format!("{:?}", std::process::ExitCode::from(exit.code()))
+            );
+        }
+        assert!(table.contains("  0  every planned email was found or not found"));
+    }
 }

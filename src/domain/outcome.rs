@@ -16,7 +16,7 @@ pub struct PlannedEmail {
     pub key: i64,
     /// The normalised address.
     pub email: String,
-    /// The key of the customer that the email led to so far.
+    /// The key of the customer that the email resolved to so far.
     pub resolved_to: Option<i64>,
 }
 
@@ -310,5 +310,24 @@ impl ChangeKind {
 impl fmt::Display for FailureCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_in_the_store_stand_for_one_kind_each() {
+        let kinds = ["found", "not_found", "rejected", "failed"];
+        assert_eq!(
+            kinds.map(|name| OutcomeKind::named(name).map(OutcomeKind::name)),
+            kinds.map(Some)
+        );
+        assert_eq!(OutcomeKind::named("lost"), None);
+        for kind in ChangeKind::ALL {
+            assert_eq!(ChangeKind::named(kind.name()), Some(kind));
+        }
+        assert_eq!(ChangeKind::named("deleted"), None);
     }
 }

@@ -388,4 +388,43 @@ mod tests {
         assert_eq!(ended(Some(limit), 9, 0), (Status::Stopped, 6), "all failed for good");
         assert_eq!(ended(None, 0, 1), (Status::Stopped, 1), "never a success with emails pending");
     }
+
+    #[test]
+    fn the_names_in_the_store_stand_for_one_status_each() {
+        let all = ["running", "complete", "partial", "stopped", "failed"];
+        assert_eq!(all.map(|name| Status::named(name).map(Status::name)), all.map(Some));
+        assert_eq!(Status::named("done"), None);
+    }
+
+    #[test]
+    fn a_run_that_could_not_do_its_job_says_why() {
+        for (exit, status) in [(Exit::Failed, Status::Failed), (Exit::WrongKey, Status::Stopped)] {
+            let mut run = RunReport::planned(1, "s".into(), "t".into(), Counts::default());
+            run.fail(exit, "the disk is full".into(), "u".into());
+            assert_eq!(run.status, status);
+            assert_eq!(run.stop_reason.as_deref(), Some("the disk is full"));
+            assert_eq!((run.exit_code, run.finished_at.as_deref()), (Some(exit.code()), Some("u")));
+        }
+    }
+
+    #[test]
+    fn a_run_without_a_plan_has_no_number_in_json() {
+        for (number, shown) in [(0, "null"), (7, "7")] {
+            let run = RunReport::planned(number, "s".into(), "t".into(), Counts::default());
+            let json = serde_json::to_string(&run).unwrap();
+            assert!(json.contains(&format!(r#""run_id":{shown},"#)), "{json}");
+            assert_eq!(serde_json::from_str::<RunReport>(&json).unwrap(), run);
+        }
+    }
+
+    #[test]
+    fn so_many_unknown_fields_are_named_and_no_more() {
+        let mut report = FieldsReport::default();
+        for answer in 0..10 {
+            let fields = (0..10).map(|n| format!(r#","f{answer}_{n}":1"#)).collect::<String>();
+            let body = CustomerBody::new(format!(r#"{{"id":"a"{fields}}}"#).as_bytes()).unwrap();
+            report.add(body.present());
+        }
+        assert_eq!(report.unknown.len(), UNKNOWN_FIELDS);
+    }
 }

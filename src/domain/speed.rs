@@ -61,4 +61,16 @@ mod tests {
         assert_eq!(speed.per_second(), Some(10.0));
         assert!(speed.looks.len() <= 12);
     }
+
+    #[test]
+    fn looks_close_together_count_once() {
+        let start = time::instant();
+        let mut speed = Speed::default();
+        speed.look(start, 0);
+        assert_eq!(speed.per_second(), None);
+        speed.look(start + LOOK_EVERY - Duration::from_millis(1), 50);
+        assert_eq!(speed.looks.len(), 1);
+        speed.look(start + LOOK_EVERY, 50);
+        assert_eq!((speed.looks.len(), speed.per_second()), (2, Some(250.0)));
+    }
 }

@@ -85,3 +85,21 @@ pub struct Outages {
     pub time: Duration,
     pub last_cause: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_words_of_its_own() {
+        let rates = [RateReason::Requested, RateReason::Learned, RateReason::Remembered];
+        let words = rates.map(RateReason::text);
+        assert_eq!(words, ["--rate", "learned from 429s", "learned by an earlier run"]);
+        assert!(PauseReason::RetryAfter.text().contains("Retry-After"));
+        assert!(
+            PauseReason::Outage("connection refused".into())
+                .text()
+                .ends_with(": connection refused")
+        );
+    }
+}

@@ -175,4 +175,16 @@ mod tests {
         assert!(reasons.is_sorted());
         assert!(reasons.iter().map(StopReason::exit).is_sorted());
     }
+
+    #[test]
+    fn what_is_doubted_and_what_is_reset_depends_on_the_reason() {
+        let outage = StopReason::Outage { wait: Duration::from_secs(90), cause: "refused".into() };
+        let stranger = StopReason::OtherOrganization { ours: "a".into(), theirs: "b".into() };
+        let doubts = [&outage, &stranger, &StopReason::KeyRefused];
+        assert_eq!(doubts.map(StopReason::distrusts_answers), [false, true, false]);
+        assert_eq!(doubts.map(StopReason::resets_failures), [true, false, false]);
+        assert_eq!(outage.to_string(), "the API was unreachable for 1m 30s (refused)");
+        let errors = StopReason::Outage { wait: Duration::from_secs(9), cause: "HTTP 503".into() };
+        assert_eq!(errors.to_string(), "the API returned nothing but errors for 9s (HTTP 503)");
+    }
 }

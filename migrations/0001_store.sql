@@ -243,7 +243,8 @@ CREATE INDEX _tombstones_by_customer ON _tombstones (customer_key) WHERE custome
 
 -- Which rows were written, in the order of the commits, so that a publication finds what is new since the
 -- one before. It keeps keys and no data; the rows of a finished past are removed, all at its beginning, and
--- a publication that needs them compares everything instead. 0.4 us for a lookup.
+-- a publication that needs them compares everything instead. The first publication creates the triggers
+-- that write it: they cost 11 % of the CPU time of new customers and 4 % of unchanged ones.
 --
 -- The freshness of a customer is not logged: it changes with an email that resolves to it.
 CREATE TABLE _publish_log (
@@ -259,51 +260,6 @@ CREATE TABLE _publish_log_processes (
     first INTEGER PRIMARY KEY,
     last  INTEGER                       -- NULL: the newest process
 );
-
-CREATE TRIGGER _log_new_email AFTER INSERT ON _emails BEGIN
-    INSERT INTO _publish_log (email_key) VALUES (new.key);
-END;
-CREATE TRIGGER _log_email AFTER UPDATE ON _emails BEGIN
-    INSERT INTO _publish_log (email_key) VALUES (new.key);
-END;
--- What a lookup said of the customer's freshness would be lost with the email that resolved to it.
-CREATE TRIGGER _log_email_of_another AFTER UPDATE OF customer_key ON _emails
-WHEN old.customer_key IS NOT NULL AND old.customer_key IS NOT new.customer_key BEGIN
-    INSERT INTO _publish_log (customer_key) VALUES (old.customer_key);
-END;
-CREATE TRIGGER _log_no_email AFTER DELETE ON _emails BEGIN
-    INSERT INTO _publish_log (email_key, customer_key) VALUES (old.key, old.customer_key);
-END;
-CREATE TRIGGER _log_new_customer AFTER INSERT ON _customers BEGIN
-    INSERT INTO _publish_log (customer_key) VALUES (new.key);
-END;
-CREATE TRIGGER _log_customer AFTER UPDATE OF
-    id, organization_id, email, name, phone, address, metadata, created_at, extra, first_seen_at,
-    changed_at, missing_since, erased_at
-ON _customers BEGIN
-    INSERT INTO _publish_log (customer_key) VALUES (new.key);
-END;
-CREATE TRIGGER _log_new_run AFTER INSERT ON _runs BEGIN
-    INSERT INTO _publish_log (run_id) VALUES (new.id);
-END;
-CREATE TRIGGER _log_run AFTER UPDATE ON _runs BEGIN
-    INSERT INTO _publish_log (run_id) VALUES (new.id);
-END;
-CREATE TRIGGER _log_new_failure AFTER INSERT ON _run_failures BEGIN
-    INSERT INTO _publish_log (run_id) VALUES (new.run_id);
-END;
-CREATE TRIGGER _log_failure AFTER UPDATE ON _run_failures BEGIN
-    INSERT INTO _publish_log (run_id) VALUES (new.run_id);
-END;
-CREATE TRIGGER _log_no_failure AFTER DELETE ON _run_failures BEGIN
-    INSERT INTO _publish_log (run_id) VALUES (old.run_id);
-END;
-CREATE TRIGGER _log_new_reject AFTER INSERT ON _rejects BEGIN
-    INSERT INTO _publish_log (run_id, reject_row) VALUES (new.run_id, new.row);
-END;
-CREATE TRIGGER _log_no_reject AFTER DELETE ON _rejects BEGIN
-    INSERT INTO _publish_log (run_id, reject_row) VALUES (old.run_id, old.row);
-END;
 
 CREATE VIEW customers AS
 SELECT

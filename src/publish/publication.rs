@@ -61,6 +61,7 @@ pub async fn publish(
     schema::ensure(&mut connection, target, reader).await?;
     target.begin(&mut connection).await?;
     let last = lock(&mut connection, target, &organization).await?;
+    publish_log::ensure_started(reader, path)?;
     // After the lock, so that it is not older than what another process has published meanwhile. Ends when
     // it is dropped, and its temporary tables with it.
     let snapshot = reader.unchecked_transaction()?;

@@ -147,7 +147,7 @@ pub async fn restore(
          SELECT id, x'', 1, 0, 0 FROM _runs",
         [],
     )?;
-    let position = publish_log::start_over(&transaction)?;
+    let position = publish_log::start(&transaction)?;
     let select = "SELECT id, (SELECT coalesce(max(id), 0) FROM _changes) FROM _store";
     let (id, last_change): (String, i64) =
         transaction.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))?;

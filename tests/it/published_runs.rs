@@ -200,3 +200,19 @@ fn a_dry_run_publishes_nothing() {
     refused("mysql://u:geheim@h/d").never_shows("geheim");
     refused("postgres://u:ge#heim@h/d").never_shows("heim");
 }
+
+#[test]
+fn a_store_keeps_a_log_from_its_first_publication_on_even_if_a_run_is_working_on_it() {
+    let Some(server) = server() else { return };
+    let (dir, api) = world(60);
+    let sync = || dir.sync(api.url()).args(["--organization", "org_1"]);
+    let running = sync().args(["--rate", "15/s"]).start();
+    wait_until("the run writes", || dir.number("SELECT coalesce(max(found), 0) FROM runs") >= 10);
+    let logged = "SELECT count(*) FROM _publish_log";
+    dir.has_rows(logged, ["1"]);
+    publish(&dir, &server, "midway").run().exits(0);
+    running.wait().exits(0);
+    assert!(dir.number(logged) > 30);
+    publish(&dir, &server, "midway").run().exits(0);
+    assert_published(&dir, &server, "midway", "org_1");
+}

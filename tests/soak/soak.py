@@ -32,7 +32,7 @@ import checks
 from world import Postgres, Reader, Samples, Sandbox, size
 
 FAULTS = [
-    ["--fault", "503=10%"], ["--fault", "429-retry-after=3%"], ["--fault", "reset=5%"],
+    ["--fault", "503=10%"], ["--fault", "503-retry-after=1%"], ["--fault", "reset=5%"],
     ["--fault", "truncated=3%", "--fault", "reset-midway=2%"], ["--fault", "missing-route=5%"],
     ["--fault", "not-json=3%", "--fault", "wrong-types=2%"], ["--fault", "null=2%", "--fault", "cut-json=2%"],
     ["--fault", "slow=1%"], ["--fault", "timeout=0.2%"], ["--fault", "huge=0.2%", "--fault", "gzip-bomb=0.2%"],
@@ -67,8 +67,8 @@ class Actor(threading.Thread):
                 for row in [email, *(["not an email", email.upper()] if n % 100 == 0 else [])]]
         self.list.write_text("\n".join(["email", *rows, ""]))
 
-    def serve(self, *options):
-        self.sandbox.start("--organizations", "2", "--latency", "5ms", "--jitter", "10ms", *options)
+    def serve(self, *options, latency="5ms", jitter="10ms"):
+        self.sandbox.start("--organizations", "2", "--latency", latency, "--jitter", jitter, *options)
 
     def start_program(self, *command, key=None):
         environment = {**self.environment, **({"TELEMETRON_API_KEY": key} if key else {})}
@@ -113,7 +113,7 @@ class Actor(threading.Thread):
 
     def finish(self):
         """The store has to be right after one undisturbed run."""
-        self.serve(*self.last_revision())
+        self.serve(*self.last_revision(), latency="0ms", jitter="0ms")
         self.run_program("sync", self.list, "--resume", *self.sync_options(), "--rate", "100000/s",
                          allowed=(0, 3))
         self.run_program("sync", self.list, *self.sync_options())
@@ -284,7 +284,7 @@ class Backfill(Actor):
         hours = self.args.hours * 3600
         outages = [option for part in (0.15, 0.4, 0.65)
                    for option in ("--outage", f"{int(hours * part)}s+4s")]
-        self.serve("--fault", "503=1%", "--fault", "reset=0.5%", "--fault", "429-retry-after=0.1%", *outages)
+        self.serve("--fault", "503=1%", "--fault", "reset=0.5%", *outages)
         process = self.start_program("sync", self.list, *self.sync_options(), "--rate", f"{self.args.rate}/s",
                                      "--organization", self.organization)
         self.samples = Samples(process.pid, self.store)

@@ -203,7 +203,7 @@ pub(super) fn day(emails: usize, rng: &mut Rng) -> Course {
         .map(|kind| vec![incident(kind, emails, rng)])
         .into();
     blocks.push((0..3).map(|_| incident(5, emails, rng)).collect());
-    let whole = |trouble, expected| vec![hour_of(trouble, Duration::ZERO, HOUR / 2, expected)];
+    let whole = |trouble, expected| vec![hour_of(trouble, Duration::ZERO, HOUR, expected)];
     blocks.push(whole(Trouble::StrangersKey, expected(5, 10)));
     // Each broken email has five attempts, until the failure limit ends the run.
     blocks.push(whole(Trouble::Broken, expected(6, OUTAGE + emails * 4)));

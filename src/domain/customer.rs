@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_told_from_other_json() {
+    fn an_object_is_distinguished_from_other_json() {
         let texts = ["{}", r#"{"error":1}"#, "[]", "null", "{", r#"{"a":1}x"#, ""];
         let objects = texts.map(|text| is_json_object(text.as_bytes()));
         assert_eq!(objects, [true, true, false, false, false, false, false]);

@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_an_address_is_told_from_other_text() {
+    fn an_address_is_distinguished_from_other_text() {
         let texts = ["a@x.io", " <a@x.io>, ", "a@b", "hello", "a@x.io b@x.io", ""];
         assert_eq!(texts.map(is_address), [true, true, false, false, false, false]);
         let literals =

@@ -39,7 +39,7 @@ pub fn forget(store: &mut Store, person: &str, at: &str) -> Result<Forgotten, St
 /// The store cannot be written.
 pub fn undo_forget(store: &Connection, person: &str) -> Result<bool, StoreError> {
     let salt = salt(store)?;
-    // What was erased together comes back together: the other emails lead to the same customers.
+    // What was erased together comes back together: the other emails resolve to the same customers.
     let removed = store.execute(
         "DELETE FROM _tombstones WHERE at IN
              (SELECT at FROM _tombstones WHERE digest = ?1 OR digest = ?2)",

@@ -230,8 +230,8 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
 
 /// The process that took the lock last: the one that has it, if the lock is held.
 fn holder(path: &Path) -> Option<Holder> {
-    // Beside a hard link there is no log, and SQLite would make one; what tells of the holder is in the
-    // file itself.
+    // Beside a hard link there is no log, and SQLite would make one; the holder is named in the file
+    // itself.
     let several = file::has_several_names(path);
     let connection = if several { trial::open_untraced(path) } else { open_to_read(path) }.ok()?;
     let select = "SELECT holder_pid, holder_since,

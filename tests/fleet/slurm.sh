@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 program=$(realpath "${1:-target/debug/telemetron-sync}")
 sample=$PWD/samples/slurm/fleet.sbatch
-dir=$(mktemp -d /tmp/fleet-XXXXXX)
+dir=$(mktemp -d)
 chmod 755 "$dir"
 mkdir "$dir"/{bin,state,db,local,run}
 ln -s "$program" "$dir/bin/telemetron-sync"

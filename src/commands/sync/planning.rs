@@ -152,7 +152,7 @@ fn plan_on_trial(store: &mut Store, plan: &NewPlan, stop: &StopSwitch) -> Result
 }
 
 impl Planned {
-    /// The same, with what the source tells of itself after its last row.
+    /// The same, with what is known of the source after its last row.
     fn read_from(mut self, source: &OpenSource) -> Self {
         self.run.warnings.extend(source.warnings());
         Self { notes: source.notes(), first_rows: source.first_rows().to_vec(), ..self }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
-/// How long the last publication of a run that was told to stop may take.
+/// How long the last publication may take after a signal or the deadline.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The thread that publishes a run.
@@ -111,14 +111,14 @@ fn print_published(published: &Published, schedule: &Schedule, began: Instant) {
     tracing::info!(event = "published", "{}", summary(published, &schedule.target, took));
 }
 
-/// Ends some time after a signal or the deadline. A run that has looked up what `--limit` allows was not
-/// told to hurry.
+/// Ends some time after a signal or the deadline. A run that has looked up what `--limit` allows need not
+/// hurry.
 async fn out_of_time(stop: &StopSwitch) {
-    let is_told = |reason: &Option<StopReason>| {
+    let is_urgent = |reason: &Option<StopReason>| {
         reason.as_ref().is_some_and(|reason| !matches!(reason, StopReason::Limit(_)))
     };
     // The switch outlives this wait.
-    let _ = stop.watch().wait_for(is_told).await;
+    let _ = stop.watch().wait_for(is_urgent).await;
     tokio::time::sleep(GRACE).await;
 }
 
@@ -147,7 +147,7 @@ impl Publications {
             match self.publish().await {
                 Ok(published) => with_nul += published.with_nul,
                 Err(error) if error.supersession().is_some() => return Err(error),
-                // It was told. The next one makes up for it.
+                // It was reported. The next one makes up for it.
                 Err(_) => {}
             }
         }
@@ -170,7 +170,7 @@ impl Publications {
                 if let Some(how) = error.supersession() {
                     self.stop.stop(StopReason::Superseded(how));
                 } else if !was_failing {
-                    tell(error);
+                    report_failure(error);
                 }
             }
         }
@@ -179,7 +179,7 @@ impl Publications {
 }
 
 /// Says once, not with every further attempt, why nothing is published.
-fn tell(error: &PublishError) {
+fn report_failure(error: &PublishError) {
     if matches!(error, PublishError::NoOrganization(_)) {
         tracing::info!(
             event = "publication_waits",

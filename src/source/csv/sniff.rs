@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn content_tells_more_than_a_name() {
+    fn content_counts_more_than_a_name() {
         assert_eq!(found("User,E-mail\na@x.io,yes\nb@x.io,no\n"), (Some(','), 0, 1));
         assert_eq!(found("Emails,Who\n2,a@x.io\n3,b@x.io\n"), (Some(','), 1, 1));
         assert_eq!(found("email,email\n,a@x.io\n"), (Some(','), 1, 1));

@@ -108,6 +108,11 @@ pub(super) fn has_log(path: &Path) -> bool {
     ["-wal", "-journal"].iter().any(|ending| length(&with_ending(path, ending)) > 0)
 }
 
+/// Whether SQLite keeps the log of a store under this name of it.
+pub(super) fn log_is_there(path: &Path) -> bool {
+    with_ending(path, "-wal").exists()
+}
+
 /// The bytes of a file; none if it is not there.
 pub(super) fn length(path: &Path) -> u64 {
     path.metadata().map_or(0, |metadata| metadata.len())

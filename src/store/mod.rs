@@ -43,6 +43,8 @@ use std::time::Duration;
 /// short enough for a scheduler to hear of trouble.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+const HOLDER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Pages held in memory, in KiB: what a commit touches. Where it writes in the order of the indexes,
 /// more brings nothing.
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
@@ -230,16 +232,29 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
 
 /// The process that took the lock last: the one that has it, if the lock is held.
 fn holder(path: &Path) -> Option<Holder> {
-    // Beside a hard link there is no log, and SQLite would make one; the holder is named in the file
-    // itself.
-    let several = file::has_several_names(path);
-    let connection = if several { trial::open_untraced(path) } else { open_to_read(path) }.ok()?;
+    let path = path.canonicalize().ok()?;
+    if file::log_is_there(&path) {
+        return holder_in(&open_to_read(&path).ok()?).ok();
+    }
+    // By a hard link's name there is no log, and SQLite would make one. The holder is named in the file
+    // itself, which cannot be read in the instants in which it grows.
+    let give_up = time::instant() + HOLDER_PATIENCE;
+    loop {
+        let read = trial::open_untraced(&path).and_then(|store| Ok(holder_in(&store)?));
+        if read.is_ok() || time::instant() > give_up {
+            return read.ok();
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn holder_in(connection: &Connection) -> Result<Holder, rusqlite::Error> {
     let select = "SELECT holder_pid, holder_since,
              (SELECT max(id) FROM _runs WHERE status = 'running')
          FROM _store";
-    let holder =
-        |row: &Row<'_>| Ok(Holder { pid: row.get(0)?, since: row.get(1)?, run_id: row.get(2)? });
-    connection.query_row(select, [], holder).ok()
+    connection.query_row(select, [], |row| {
+        Ok(Holder { pid: row.get(0)?, since: row.get(1)?, run_id: row.get(2)? })
+    })
 }
 
 /// Lets SQLite put what does not fit into memory beside the store, where there is room for it; a
@@ -373,5 +388,29 @@ mod tests {
         let refused = Store::open(&path).unwrap_err().to_string();
         let holder = format!("process {}, since 2", std::process::id());
         assert!(refused.contains(&holder), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_holder_is_named_by_any_name_while_it_writes() {
+        let folder = folder();
+        let path = |name| folder.path().join(name);
+        let store = Store::open(&path("s.db")).unwrap();
+        std::os::unix::fs::symlink("s.db", path("soft.db")).unwrap();
+        std::fs::hard_link(path("s.db"), path("hard.db")).unwrap();
+        let writes = "INSERT INTO t VALUES (zeroblob(300000)); PRAGMA wal_checkpoint(PASSIVE);";
+        store.connection.execute_batch("CREATE TABLE t (a)").unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                (0..60).for_each(|_| store.connection.execute_batch(writes).unwrap());
+                store
+            });
+            while !writer.is_finished() {
+                for name in ["s.db", "soft.db", "hard.db"] {
+                    let holder = holder(&path(name)).map(|holder| holder.pid);
+                    assert_eq!(holder, Some(std::process::id()), "{name}");
+                }
+            }
+        });
     }
 }

@@ -28,10 +28,18 @@ pub(super) fn failure(error: &reqwest::Error, host: &str) -> Failure {
         FailureCode::Connect
     } else if is_timeout {
         FailureCode::Timeout
+    } else if chain.breaks_http || (error.is_decode() && !chain.is_of_http) {
+        FailureCode::InvalidResponse
     } else {
         FailureCode::ConnectionLost
     };
-    let what = what(code, chain.culprit(), is_timeout, host);
+    let what = match code {
+        FailureCode::InvalidResponse if chain.breaks_http => {
+            format!("the response of {host} is not valid HTTP")
+        }
+        FailureCode::InvalidResponse => format!("the response of {host} cannot be decompressed"),
+        code => what(code, chain.culprit(), is_timeout, host),
+    };
     let reason = match chain.last {
         Some(cause) if !is_timeout => format!("{what}: {cause}"),
         _ => what,
@@ -64,6 +72,10 @@ struct Chain {
     texts: Vec<String>,
     tls: Option<rustls::Error>,
     has_os_error: bool,
+    /// Whether it comes from the HTTP connection, and not from what is made of its bytes.
+    is_of_http: bool,
+    /// Whether bytes came that are not HTTP.
+    breaks_http: bool,
     last: Option<String>,
 }
 
@@ -77,6 +89,10 @@ impl Chain {
             }
             let io = cause.downcast_ref::<io::Error>();
             chain.has_os_error |= io.is_some_and(|io| io.raw_os_error().is_some());
+            let http = held.downcast_ref::<hyper::Error>();
+            chain.is_of_http |= http.is_some();
+            chain.breaks_http |= http.is_some_and(hyper::Error::is_parse)
+                || (chain.is_of_http && io.is_some_and(is_invalid));
             chain.texts.push(cause.to_string());
             next = held.source();
         }
@@ -111,6 +127,10 @@ impl Chain {
             None => Culprit::Api,
         }
     }
+}
+
+fn is_invalid(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
 }
 
 /// An I/O error hides the error that it holds: its own source is the one after that.

@@ -86,6 +86,8 @@ pub enum FailureCode {
     Timeout,
     /// The answer's body ended early.
     IncompleteBody,
+    /// The answer is no HTTP, or its body cannot be decoded.
+    InvalidResponse,
     /// 429.
     RateLimited,
     /// 503.
@@ -110,11 +112,12 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Connect,
         Self::ConnectionLost,
         Self::Timeout,
         Self::IncompleteBody,
+        Self::InvalidResponse,
         Self::RateLimited,
         Self::Unavailable,
         Self::ServerError,
@@ -134,6 +137,7 @@ impl FailureCode {
             Self::ConnectionLost => "connection_lost",
             Self::Timeout => "timeout",
             Self::IncompleteBody => "incomplete_body",
+            Self::InvalidResponse => "invalid_response",
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::ServerError => "server_error",

@@ -31,7 +31,7 @@ use error::{unopenable, unusable};
 use jiff::Timestamp;
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use schema::{Content, check, migrate};
 use std::io;
 use std::ops::Deref;

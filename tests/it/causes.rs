@@ -2,7 +2,8 @@
 //! or a program looks at, and with what is at fault: the proxy, the name, the connection, the
 //! certificate or the API.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -130,6 +131,44 @@ fn a_wrong_path() {
     let api = Api::with_rule(|_| Some(Reply::html(404, "Not Found")));
     let cause = ["HTTP 404: not the API's own 404 (text/html", "<title>Not Found</title>"];
     ends_with(&api.url(), &[], &cause);
+}
+
+/// The URL of a server that answers each connection with these bytes.
+fn answers(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            // Closing while something is unread would reset the connection and lose the answer.
+            let mut request = [0; 4096];
+            while !matches!(client.read(&mut request), Ok(read) if request[..read].ends_with(b"}"))
+            {
+            }
+            let _ = client.write_all(&bytes).and_then(|()| client.shutdown(Shutdown::Write));
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_server_that_does_not_speak_http() {
+    let no_http = "the response of 127.0.0.1";
+    for (bytes, why) in [
+        ("SSH-2.0-OpenSSH_9.6\r\n".to_owned(), "invalid HTTP version parsed"),
+        (format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(2_000_000)), "head is too large"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n?\r\n".to_owned(), "chunk size"),
+    ] {
+        let url = answers(bytes.into_bytes());
+        ends_with(&url, &[], &[no_http, " is not valid HTTP: ", why]);
+    }
+}
+
+#[test]
+fn a_response_that_cannot_be_decompressed() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 9\r\n\r\n";
+    let url = answers(format!("{head}{{\"a\": 1 }}").into_bytes());
+    ends_with(&url, &[], &["the response of 127.0.0.1", " cannot be decompressed: "]);
 }
 
 #[test]

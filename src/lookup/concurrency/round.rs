@@ -47,6 +47,7 @@ impl Effect {
                 }
                 FailureCode::ServerError
                 | FailureCode::IncompleteBody
+                | FailureCode::InvalidResponse
                 | FailureCode::RateLimited
                 | FailureCode::NoJson
                 | FailureCode::MissingRoute

@@ -2,8 +2,8 @@
 //! with single emails.
 //!
 //! It looks up the newest email that this key got an answer for. Before there is one, it looks up
-//! a few emails from elsewhere in the plan and one that an earlier run got an answer for, all at
-//! once: any of them alone may be an email that always fails.
+//! up to three emails at once, from elsewhere in the plan and one that an earlier run got an answer
+//! for: any of them alone may be an email that always fails.
 //!
 //! Pure: no clock, no I/O.
 
@@ -20,6 +20,9 @@ const RENEWED_AFTER: Duration = Duration::from_millis(500);
 
 /// Answered emails that are remembered: the newest is looked up, the others confirm its refusal.
 const KNOWN: usize = 3;
+
+/// A round looks up this many emails at most.
+pub(super) const AT_ONCE: usize = 3;
 
 /// What one canary lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,16 +136,22 @@ impl Canary {
         true
     }
 
-    /// Begins a round with these emails of the plan and one of the earlier ones.
+    /// Begins a round with emails of the plan and one of those answered in earlier runs, another
+    /// one each time.
     pub(super) fn begin_with(&mut self, candidates: CanaryCandidates) {
-        let CanaryCandidates { mut planned, answered } = candidates;
-        if !answered.is_empty() {
-            planned.push(answered[self.earlier_used % answered.len()].clone());
-            self.earlier_used = self.earlier_used.wrapping_add(1);
+        let CanaryCandidates { planned: mut emails, answered } = candidates;
+        if let Some(earlier) = answered.get(self.earlier_used % answered.len().max(1)) {
+            self.earlier_used += 1;
+            emails.retain(|email| email != earlier);
+            // Emails that always fail may stand together at either end of the plan, not at both.
+            if emails.len() >= AT_ONCE {
+                emails.remove(emails.len() / 2);
+            }
+            emails.push(earlier.clone());
         }
-        self.lacks_candidates = planned.is_empty();
+        self.lacks_candidates = emails.is_empty();
         if !self.lacks_candidates {
-            self.begin(planned, Choice::Candidates);
+            self.begin(emails, Choice::Candidates);
         }
     }
 
@@ -273,6 +282,28 @@ mod tests {
         canary.begin_with(candidates(&["a"], &["b"]));
         assert_eq!(settle(&mut canary, CanaryAnswer::Refused), None);
         assert_eq!(settle(&mut canary, CanaryAnswer::Refused), Some(Verdict::KeyRefused));
+    }
+
+    #[test]
+    fn a_round_takes_three_emails_and_another_one_of_an_earlier_run_each_time() {
+        let mut canary = Canary::default();
+        let mut round = |planned, answered| {
+            canary.begin_with(candidates(planned, answered));
+            let mut sent = Vec::new();
+            while let Some((email, _)) = canary.send(time::instant()) {
+                sent.push(email);
+            }
+            sent
+        };
+        let planned = &["a", "b", "c"][..];
+        assert_eq!(round(planned, &["x", "b"]), ["x", "c", "a"]);
+        assert_eq!(round(planned, &["x", "b"]), ["b", "c", "a"]);
+        assert_eq!(round(planned, &["x", "b"]), ["x", "c", "a"]);
+        assert_eq!(round(planned, &[]), ["c", "b", "a"]);
+        assert_eq!(round(&[], &["x"]), ["x"]);
+        assert_eq!(canary.checks(), 13);
+        canary.begin_with(candidates(&[], &[]));
+        assert!(canary.lacks_candidates() && !canary.has_to_send());
     }
 
     #[test]

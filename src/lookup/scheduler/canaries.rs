@@ -4,13 +4,10 @@
 
 use crate::domain::exit::Exit;
 use crate::domain::outcome::CanaryCandidates;
-use crate::lookup::canary::Verdict;
+use crate::lookup::canary::{AT_ONCE, Verdict};
 use crate::lookup::scheduler::Scheduler;
 use crate::lookup::step::{Notice, Places, Purpose, Step};
 use std::time::{Duration, Instant};
-
-/// Emails of the plan that are looked up at once, before any email was answered.
-const FROM_PLAN: usize = 3;
 
 /// After a canary failed, lookups in flight may refute an outage for this long: an API without room
 /// may refuse in no time, while those for whom it has room still wait for their answers.
@@ -121,20 +118,20 @@ impl Scheduler {
 
     /// One place in each part of what is left: emails that always fail may all stand together.
     fn places(&mut self) -> Places {
-        std::array::from_fn(|part| (part as f64 + self.random.f64()) / FROM_PLAN as f64)
+        std::array::from_fn(|part| (part as f64 + self.random.f64()) / AT_ONCE as f64)
     }
 
     /// Takes the emails that [`Step::FindCanaries`] asked for.
     pub fn offer_canaries(&mut self, mut candidates: CanaryCandidates) {
         if candidates.planned.is_empty() {
-            candidates.planned = self.queue.sample_new(FROM_PLAN, &mut self.random);
+            candidates.planned = self.queue.sample_new(AT_ONCE, &mut self.random);
         }
         if candidates.planned.is_empty() && candidates.answered.is_empty() {
             // One that got a definite response, or else the emails themselves.
             candidates.planned.extend(self.last_definite.clone());
-            candidates.planned.extend(self.held.sample(FROM_PLAN));
-            candidates.planned.extend(self.queue.sample_deferred(FROM_PLAN));
-            candidates.planned.truncate(FROM_PLAN);
+            candidates.planned.extend(self.held.sample(AT_ONCE));
+            candidates.planned.extend(self.queue.sample_deferred(AT_ONCE));
+            candidates.planned.truncate(AT_ONCE);
         }
         self.canary.begin_with(candidates);
     }

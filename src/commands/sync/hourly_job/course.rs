@@ -91,8 +91,8 @@ impl Course {
 }
 
 /// Requests that an outage may cost: ten failures in a row, those in flight, and for ten minutes up to
-/// four canaries after 1, 2, 4, 8, 16 seconds and then every 30 seconds.
-const OUTAGE: usize = 10 + 4 + 4 * 25;
+/// three canaries after 1, 2, 4, 8, 16 seconds and then every 30 seconds.
+const OUTAGE: usize = 10 + 4 + 3 * 25;
 
 /// Attempts that count as an outage begins: nine failures in a row that a late response ends, or two
 /// timeouts of each lookup in flight before a canary is answered; and those in flight.

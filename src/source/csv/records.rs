@@ -204,6 +204,13 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_cell_may_end_with_the_text() {
+        assert_eq!(cells("a,\"b\""), [["a", "b"]]);
+        assert_eq!(cells("\"b\" \t"), [["b"]]);
+        assert_eq!(split("\"b\"", dialect(","))[0].quotes, Quotes::Plain);
+    }
+
+    #[test]
     fn without_quoting_a_quote_is_a_character() {
         let none = Dialect { quoting: Quoting::None, ..dialect(",") };
         let records = split("a,\"b\nc,d\",e\n", none);
@@ -242,6 +249,38 @@ mod tests {
                 assert_eq!(found[1].line, 2);
                 assert!(found.len() > MAX_RECORD_BYTES / 1024);
             }
+        }
+    }
+
+    #[test]
+    fn a_quote_encloses_what_a_record_has_room_for() {
+        let quoted = |bytes: usize| format!("\"\n{}\"", "a".repeat(bytes - 3));
+        let split = |text: &str| split_in_pieces(text.as_bytes(), dialect(","), usize::MAX);
+        let whole = split(&quoted(MAX_RECORD_BYTES)).unwrap();
+        assert_eq!((whole.len(), whole[0].quotes), (1, Quotes::OverLines));
+        let longer = split(&quoted(MAX_RECORD_BYTES + 1)).unwrap();
+        assert_eq!((longer.len(), longer[0].quotes), (2, Quotes::Stray));
+    }
+
+    #[test]
+    fn nothing_is_waited_for_once_a_record_is_too_long() {
+        let step = |text: &str| {
+            Splitter::new(dialect(","), Keep::All).step(text.as_bytes(), End::MoreFollows)
+        };
+        let longest = "a".repeat(MAX_RECORD_BYTES);
+        assert_eq!(step(&longest), Ok(Step::NeedMore));
+        assert_eq!(step(&format!("{longest}a")), Err(TooLong { line: 1 }));
+        let Ok(Step::Record(open)) = step(&format!("\"\n{longest}")) else { panic!() };
+        assert_eq!((open.bytes, open.quotes), (2, Quotes::Stray));
+    }
+
+    #[test]
+    fn the_line_that_comes_next_is_known() {
+        let mut splitter = Splitter::new(dialect(","), Keep::All);
+        assert_eq!(splitter.line(), 1);
+        for (text, line) in [("\"a\nb\"\nc", 3), ("\n\n\nc", 6), ("c", 6)] {
+            splitter.step(text.as_bytes(), End::OfText).unwrap();
+            assert_eq!(splitter.line(), line);
         }
     }
 
@@ -297,6 +336,22 @@ mod tests {
                 at = record.bytes.end;
             }
             prop_assert!(text[at..].bytes().all(|byte| b"\r\n".contains(&byte)));
+        }
+
+        #[test]
+        fn a_record_is_decided_as_soon_as_the_next_one_begins(
+            text in text(), delimiter in prop::sample::select(vec![",", "§", "\t"]),
+        ) {
+            for record in split(&text, dialect(delimiter)) {
+                let (text, bytes) = (&text.as_bytes()[record.bytes.start..], record.bytes.len());
+                // Only a quote that may be closed later waits for more.
+                if record.quotes != Quotes::Stray && bytes < text.len() {
+                    let mut splitter = Splitter::new(dialect(delimiter), Keep::All);
+                    let step = splitter.step(&text[..=bytes], End::MoreFollows).unwrap();
+                    let quotes = record.quotes;
+                    prop_assert_eq!(step, Step::Record(Record { line: 1, bytes, quotes }));
+                }
+            }
         }
 
         #[test]

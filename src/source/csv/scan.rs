@@ -188,9 +188,8 @@ impl Scan<'_> {
                 Some(Quoted::NeedMore) => return None,
                 Some(Quoted::Closed { cell, end }) => {
                     if cell.range.end > line_end {
-                        let inside = count_line_ends(&self.text[cell.range.clone()]);
-                        quotes = if inside > 0 { quotes.max(Quotes::OverLines) } else { quotes };
-                        line_ends += inside;
+                        quotes = quotes.max(Quotes::OverLines);
+                        line_ends += count_line_ends(&self.text[cell.range.clone()]);
                     }
                     (cell, end)
                 }
@@ -257,8 +256,8 @@ impl Scan<'_> {
             let Some(close) = quote.filter(|&quote| quote < MAX_RECORD_BYTES) else {
                 let decided = quote.is_some()
                     || self.end == End::OfText
-                    || self.text.len() > MAX_RECORD_BYTES;
-                return if decided { Quoted::Stray { resume: open + 1 } } else { Quoted::NeedMore };
+                    || self.text.len() >= MAX_RECORD_BYTES;
+                return if decided { Quoted::Stray { resume: open } } else { Quoted::NeedMore };
             };
             if self.text.get(close + 1) == Some(&b'"') {
                 doubled = true;
@@ -280,10 +279,10 @@ impl Scan<'_> {
     /// on one line stays together, as in `"Lee, Ann" <a@x.io>`, unless the second quote begins a
     /// cell itself.
     fn end_of_stray(&self, open: usize, close: usize) -> usize {
-        let between = &self.text[open + 1..close];
+        let between = &self.text[open..close];
         let begins_cell =
             self.dialect.delimiter.is_some_and(|delimiter| between.ends_with(delimiter.as_bytes()));
-        if begins_cell || memchr2(b'\r', b'\n', between).is_some() { open + 1 } else { close + 1 }
+        if begins_cell || memchr2(b'\r', b'\n', between).is_some() { open } else { close }
     }
 
     /// What is at `at`; none if the buffer ends too early to decide.
@@ -304,7 +303,7 @@ impl Scan<'_> {
             }
         }
         match line_end_at(self.text, at, self.end) {
-            0 if more && rest == b"\r" => None,
+            0 if rest == b"\r" => None,
             0 => Some(CellEnd::Text),
             length => Some(CellEnd::Line { next: at + length }),
         }

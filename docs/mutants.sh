@@ -55,6 +55,9 @@ name = "telemetron-sync-pure-parts"
 version = "0.0.0"
 edition = "2024"
 
+[lib]
+doctest = false
+
 [dependencies]
 $(dependencies backon bytes console csv encoding_rs fastrand futures hdrhistogram httpdate humantime jiff memchr serde serde_json sha2 thiserror unicode-properties url)
 reqwest = { package = "http", version = "1" } # of which the key uses a header's value

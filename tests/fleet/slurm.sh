@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A fleet of four organizations on a real Slurm with three nodes, all on this machine: one sync is killed, one
-# node is lost while its task keeps running, the controller is restarted. At the end, PostgreSQL holds what the
-# API has, and no change twice. Usage, as root: tests/fleet/slurm.sh [PROGRAM]
+# A fleet of four organizations on a real Slurm with three nodes, all on this machine: one node is lost while its
+# task keeps running, the controller is restarted, one sync is killed. Three organizations are synced a second
+# time, after their customers have changed. At the end, all that is published is what the API has, and no change
+# is there twice. Usage, as root: tests/fleet/slurm.sh [PROGRAM]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 program=$(realpath "${1:-target/debug/telemetron-sync}")
@@ -10,14 +11,14 @@ dir=$(mktemp -d)
 chmod 755 "$dir"
 mkdir "$dir"/{bin,state,db,local,run}
 ln -s "$program" "$dir/bin/telemetron-sync"
-# 84 seconds: the lost node's task is still at work when another node takes over.
-customers=1000 rate=12
+# 78 seconds for organization 2: the lost node's task is still at work when another node takes over.
+customers=800 of_2=1400 rate=18
 
 # Everything that was started, by id: processes, and the sessions that the nodes are.
 started=()
 cleanup() {
   local code=$?
-  [ "$code" = 0 ] || tail -n 20 "$dir"/*.log "$dir"/task-* 2>/dev/null || true
+  [ "$code" = 0 ] || tail -n 20 "$dir"/*.log 2>/dev/null || true
   for job in "$dir"/run/*; do [ ! -f "$job" ] || kill -KILL "$(cat "$job")" 2>/dev/null || true; done
   # PostgreSQL first, as it wants it: killed, it would leave its shared memory behind.
   [ ! -s "$dir/db/postmaster.pid" ] || kill -QUIT "$(head -n 1 "$dir/db/postmaster.pid")" 2>/dev/null || true
@@ -64,20 +65,38 @@ sql() { psql -X -A -t -v ON_ERROR_STOP=1 "$url" -c "$1"; }
 until_true 'PostgreSQL starts' 30 sql 'SELECT 1'
 
 step 'the API: four organizations'
-api=$(port)
-quick=(--organizations 4 --latency 5ms --jitter 5ms)
-# One machine keeps to its rate, and two with one key exceed the limit.
-background sandbox "$program" sandbox --listen "127.0.0.1:$api" "${quick[@]}" --rate-limit 20/s
-truth=$(port)
-background truth "$program" sandbox --listen "127.0.0.1:$truth" "${quick[@]}"
-until_true 'the sandbox starts' 30 grep -q org_sandbox_4 "$dir/sandbox.log"
-until_true 'the other one starts' 30 grep -q org_sandbox_4 "$dir/truth.log"
-{ echo email; for n in $(seq "$customers"); do echo "person$n@example.com"; done; } >"$dir/list.csv"
-echo name,source,store,api_url,key_file,rate >"$dir/fleet.csv"
+sandbox() { # name, option…
+  local name=$1 port; shift
+  port=$(port)
+  background "$name" "$program" sandbox --listen "127.0.0.1:$port" --organizations 4 --latency 5ms --jitter 5ms "$@"
+  until_true "the sandbox starts: $name" 30 grep -q org_sandbox_4 "$dir/$name.log"
+  api=http://127.0.0.1:$port/api/ext-v1
+}
+# One machine keeps to its rate, and two with one key exceed the limit. The truth has no limit.
+limit=(--rate-limit 25/s)
+sandbox before "${limit[@]}"; before=$api
+sandbox truth-before; truth_before=$api
+sandbox after --revision 8 "${limit[@]}"; after=$api
+sandbox truth-after --revision 8; truth_after=$api
+# Some customers have a second address.
+list() { echo email; for n in $(seq "$1"); do echo "person$n@example.com"; [ $((n % 10)) != 0 ] || echo "person$n+shop@example.com"; done; }
+list $((customers * 10 / 11)) >"$dir/list.csv"
+list $((of_2 * 10 / 11)) >"$dir/list2.csv"
+list 120 >"$dir/second.csv"
+fleet() { # file, API, list
+  local file=$1 api=$2 list=$3
+  echo name,source,store,api_url,key_file,rate >"$dir/$file"
+  for n in 1 2 3 4; do
+    [ "$n" != 2 ] || list=${list/list.csv/list2.csv}
+    echo "org_sandbox_$n,$dir/$list,$dir/local/$n.db,$api,$dir/key$n,$rate/s" >>"$dir/$file"
+    list=$3
+  done
+}
+fleet fleet.csv "$before" list.csv
+fleet second-fleet.csv "$after" second.csv
 for n in 1 2 3 4; do
   install -m 600 /dev/null "$dir/key$n"
   echo "sandbox-$n" >"$dir/key$n"
-  echo "org_sandbox_$n,$dir/list.csv,$dir/local/$n.db,http://127.0.0.1:$api/api/ext-v1,$dir/key$n,$rate/s" >>"$dir/fleet.csv"
 done
 
 step 'Slurm: a controller and three nodes'
@@ -115,7 +134,7 @@ Licenses=key1:1
 NodeName=n1 NodeHostname=n1 NodeAddr=127.0.0.1 Port=$(port) CPUs=2 RealMemory=4000
 NodeName=n2 NodeHostname=n2 NodeAddr=127.0.0.1 Port=$(port) CPUs=2 RealMemory=4000
 NodeName=n3 NodeHostname=n3 NodeAddr=127.0.0.1 Port=$(port) CPUs=2 RealMemory=4000
-PartitionName=all Nodes=n1,n2,n3 Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=n1,n2,n3 LLN=YES Default=YES MaxTime=INFINITE State=UP
 CONF
 controller() { background slurmctld slurmctld -D "$@"; }
 # A node has a host name and a disk of its own.
@@ -130,16 +149,17 @@ idle() { [ "$(sinfo -h -N -o %T | grep -c idle)" = 3 ]; }
 until_true 'the nodes are idle' 60 idle
 
 step 'the fleet'
-submit() { # array
-  FLEET=$dir/fleet.csv FLEET_TEST=$dir TELEMETRON_PUBLISH=$url TELEMETRON_PUBLISH_EVERY=2s \
-    PATH=$dir/bin:$PATH sbatch --parsable --array="$1" --chdir="$dir" --output="$dir/task-%a.log" "$sample"
+submit() { # fleet file, array, output
+  FLEET=$dir/$1 FLEET_TEST=$dir TELEMETRON_PUBLISH=$url PATH=$dir/bin:$PATH MAX_AGE=${MAX_AGE:-12h} \
+    sbatch --parsable --array="$2" --chdir="$dir" --output="$dir/$3" "$sample"
 }
-job=$(submit 1-4)
+job=$(submit fleet.csv 1-4 task-%a.log)
+of() { sql "SELECT $1 WHERE organization_id = 'org_sandbox_$2' $3"; } # select, organization, and …
 published() { # at least this many emails of organization n
-  [ "$(sql "SELECT count(*) FROM telemetron.lookups
-      WHERE organization_id = 'org_sandbox_$1' AND outcome IS NOT NULL")" -ge "$2" ]
+  [ "$(of 'count(*) FROM telemetron.lookups' "$1" 'AND outcome IS NOT NULL')" -ge "$2" ]
 }
-for n in 1 2 3 4; do until_true "organization $n is published" 60 published "$n" 20; done
+begun() { [ -n "$(of 'epoch FROM telemetron.publications' "$1" '')" ]; }
+for n in 1 2 3 4; do until_true "organization $n has begun" 60 begun "$n"; done
 
 sync_of() { # the id of the sync process of a task
   for environ in /proc/[0-9]*/environ; do
@@ -151,13 +171,12 @@ sync_of() { # the id of the sync process of a task
   done 2>/dev/null
   return 1
 }
-victim=$(sync_of 1)
-step "the sync of organization 1 is killed"
-kill -KILL "$victim"
-
-node=$(squeue -h -r -j "${job}_2" -o %N)
+node_of() { squeue -h -r -j "${job}_$1" -o %N; }
+node=$(node_of 2)
 step "node $node, where organization 2 is, is lost; its tasks keep running"
 lost=$(sync_of 2)
+elsewhere='' with_it=()
+for n in 1 3 4; do if [ "$(node_of "$n")" = "$node" ]; then with_it+=("$n"); else elsewhere=${elsewhere:-$n}; fi; done
 kill -KILL "$(cat "$dir/run/$node")"
 rm "$dir/run/$node"
 kill -0 "$lost"
@@ -168,22 +187,42 @@ kill -TERM "$controller_id"
 until_true 'the controller ends' 30 bash -c "! kill -0 $controller_id"
 controller
 
+until_true "organization $elsewhere is published" 60 published "$elsewhere" 20
+victim=$(sync_of "$elsewhere")
+step "the sync of organization $elsewhere is killed"
+kill -KILL "$victim"
+
 fenced() { ! kill -0 "$lost"; }
-taken() { [ "$(sql "SELECT epoch FROM telemetron.publications WHERE organization_id = 'org_sandbox_2'")" -ge 2 ]; }
+taken() { [ "$(of 'epoch FROM telemetron.publications' 2 '')" -ge 2 ]; }
 until_true 'another node takes organization 2 over' 120 taken
 step 'another node has taken organization 2 over'
 until_true 'the lost node is fenced off' 60 fenced
 grep -q 'another store took organization org_sandbox_2 over' "$dir/task-2.log"
-[ "$(sql "SELECT count(*) FROM telemetron.lookups WHERE organization_id = 'org_sandbox_2' AND outcome IS NULL")" -gt 0 ]
+[ "$(of 'count(*) FROM telemetron.lookups' 2 'AND outcome IS NULL')" -gt 0 ]
 step 'the lost node was fenced off before its run was over'
 
-done_all() { [ "$(sql 'SELECT count(*) FROM telemetron.lookups WHERE outcome IS NOT NULL')" = $((4 * customers)) ] && [ -z "$(squeue -h -r -j "$job" -t PENDING,RUNNING -o %i)" ]; }
+left() { squeue -h -r -j "$1" -t PENDING,RUNNING,COMPLETING -o %i; } # tasks of a job
+# The second time, the newest answers are looked up again; organization 2 is still at work on the first.
+for n in 1 3 4; do
+  at_rest() { [ -z "$(left "${job}_$n")" ] && published "$n" "$(($(wc -l <"$dir/list.csv") - 1))"; }
+  until_true "organization $n is done" 150 at_rest
+done
+step 'organizations 1, 3 and 4 are done; their customers change, and they are synced again'
+second=$(MAX_AGE=1s submit second-fleet.csv 1,3,4 second-%a.log)
+done_all() { [ -z "$(left "$job")$(left "$second")" ]; }
 until_true 'every organization is done' 150 done_all
 step 'every organization is done'
 
-step 'PostgreSQL holds what the API has'
-API=http://127.0.0.1:$truth/api/ext-v1 URL=$url CUSTOMERS=$customers python3 tests/fleet/truth.py
-check=$(submit 0)
+for n in 1 2 3 4; do
+  runs=("$truth_before" "$dir/list.csv" "$truth_after" "$dir/second.csv")
+  [ "$n" != 2 ] || runs=("$truth_before" "$dir/list2.csv")
+  python3 tests/fleet/truth.py "$url" "org_sandbox_$n" "sandbox-$n" "${runs[@]}"
+  # Only an organization that two machines worked on for a moment may have been over its limit.
+  case " 2 ${with_it[*]-} " in *" $n "*) continue ;; esac
+  throttled=$(of "count(*) FROM telemetron.runs" "$n" "AND report_json->'http'->'statuses' ? '429'")
+  [ "$throttled" = 0 ] || { echo "organization $n was over its limit"; exit 1; }
+done
+check=$(submit fleet.csv 0 task-0.log)
 until_true 'the final job is done' 30 grep -q 'Every organization is published' "$dir/task-0.log"
 echo "final job $check: $(cat "$dir/task-0.log")"
 step 'done'

@@ -23,6 +23,7 @@ mod hourly;
 mod intervals;
 mod key_secrecy;
 mod kills;
+mod kubernetes;
 mod layout;
 mod names;
 mod network;

@@ -4,14 +4,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use telemetron_sync::sandbox::{Reply, Sandbox};
-
-use crate::support::api::{Api, emails, start_sandbox};
-use crate::support::clock::wait_until;
+use crate::support::api::start_sandbox;
 use crate::support::dir::TestDir;
 use crate::support::server::binary;
 
-fn sample(name: &str) -> String {
+pub(crate) fn sample(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -59,7 +56,7 @@ fn here(dir: &TestDir, text: &str) -> String {
 }
 
 /// `script` as a scheduler runs it: without a terminal, and with nothing in the environment.
-fn shell(dir: &TestDir, script: &str) -> Command {
+pub(crate) fn shell(dir: &TestDir, script: &str) -> Command {
     let folder = Path::new(program()).parent().expect("a folder");
     let mut command = Command::new("sh");
     command.args(["-c", script]).env_clear().current_dir(dir.folder()).stdin(Stdio::null());
@@ -175,53 +172,4 @@ fn systemd_takes_the_units_and_finds_them_hardened() {
     let rated = output(security.current_dir(dir.folder()));
     let rating = String::from_utf8_lossy(&rated.stdout);
     assert!(rated.status.success(), "exposure over 2.0:\n{rating}");
-}
-
-/// The shell script in the Kubernetes manifest, with its paths moved into `dir`.
-fn kubernetes_script(dir: &TestDir) -> String {
-    let manifest = sample("kubernetes.yaml");
-    let (_, block) = manifest.split_once("- |\n").expect("a script");
-    let indent = block.len() - block.trim_start().len();
-    let lines = block.lines().take_while(|line| line.starts_with(&" ".repeat(indent)));
-    let script: Vec<&str> = lines.map(|line| &line[indent..]).collect();
-    let folder = dir.folder().display().to_string();
-    script
-        .join("\n")
-        .replace("/source/", &format!("{folder}/"))
-        .replace("/data/", &format!("{folder}/"))
-}
-
-fn kubernetes_pod(dir: &TestDir, api: &str) -> Command {
-    let mut pod = shell(dir, &kubernetes_script(dir));
-    pod.env("TELEMETRON_STORE", dir.path("s.db")).env("TELEMETRON_API_KEY", "sandbox");
-    pod.env("TELEMETRON_API_URL", api).stdout(Stdio::null()).stderr(Stdio::null());
-    pod
-}
-
-#[test]
-fn a_pod_succeeds_when_some_emails_failed_and_fails_when_a_person_is_needed() {
-    let api = Api::with_rule(|request| match request.email? {
-        "bad@x.io" => Some(Reply::error(400, "No")),
-        _ => None,
-    });
-    api.has("a@x.io", crate::support::api::customer("c1", "a@x.io"));
-    let dir = TestDir::new();
-    dir.write("customers.csv", "email\na@x.io\nbad@x.io\n");
-    assert_eq!(kubernetes_pod(&dir, &api.url()).status().expect("a pod").code(), Some(0));
-    assert!(dir.path("last-run.html").exists());
-    dir.write("customers.csv", "");
-    assert_eq!(kubernetes_pod(&dir, &api.url()).status().expect("a pod").code(), Some(1));
-}
-
-#[test]
-fn a_pod_passes_sigterm_on() {
-    let api: Sandbox = start_sandbox(Duration::from_millis(200));
-    let dir = TestDir::new();
-    dir.write("customers.csv", format!("email\n{}\n", emails(2000).join("\n")));
-    let mut pod = kubernetes_pod(&dir, &api.url()).spawn().expect("a pod");
-    wait_until("requests are made", || api.requests() > 0);
-    let id = pod.id().to_string();
-    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill").success());
-    assert_eq!(pod.wait().expect("a pod").code(), Some(143));
-    assert_eq!(dir.rows("SELECT status FROM runs"), ["stopped"]);
 }

@@ -4,6 +4,7 @@ use crate::display::shown;
 use reqwest::header::HeaderValue;
 use std::fmt;
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// An organization's key. Its `Debug` text does not hold it, and it has no `Display`.
@@ -25,6 +26,9 @@ impl ApiKey {
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             return Err("is empty");
+        }
+        if text.len() > MAX_BYTES {
+            return Err("is longer than any key");
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("holds characters that no key has (white space or non-ASCII)");
@@ -51,6 +55,9 @@ impl ApiKey {
         without(key, Unescaped(&plain))
     }
 }
+
+/// No server takes a longer header.
+const MAX_BYTES: usize = 8 * 1024;
 
 /// What stands for the key in a text.
 const HIDDEN: &str = "(key hidden)";
@@ -210,7 +217,7 @@ impl KeySource {
         match self {
             Self::Given(key) => Ok(key.clone()),
             Self::File(path) => {
-                let text = fs::read_to_string(path)
+                let text = beginning_of(path)
                     .map_err(|reason| KeyError::Unreadable { path: path.clone(), reason })?;
                 let place = shown(path);
                 ApiKey::parse(&text).map_err(|reason| KeyError::Invalid { place, reason })
@@ -237,6 +244,13 @@ impl KeySource {
             format!("The API key file {path} can be read by others. Run: chmod 600 {path}")
         })
     }
+}
+
+/// As much of a file as no key has, so that one that never ends is refused too.
+fn beginning_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(2 * MAX_BYTES as u64).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(unix)]
@@ -313,6 +327,19 @@ mod tests {
         let source = of_environment(&file).unwrap();
         assert_eq!(source, KeySource::File(file.clone()));
         assert_eq!(source.read().unwrap(), ApiKey::parse("k").unwrap(), "without its BOM");
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_refused_without_reading_all_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        fs::write(&file, "k".repeat(100 * MAX_BYTES)).unwrap();
+        let error = KeySource::File(file.clone()).read().unwrap_err().to_string();
+        assert!(error.contains("is longer than any key"), "{error}");
+        if cfg!(unix) {
+            let endless = KeySource::File("/dev/zero".into()).read();
+            assert!(matches!(endless, Err(KeyError::Invalid { .. })), "{endless:?}");
+        }
     }
 
     #[cfg(unix)]

@@ -4,11 +4,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use telemetron_sync::app::cli::{self, LogFormat};
 use telemetron_sync::app::{logging, stderr};
+use telemetron_sync::commands;
 use telemetron_sync::domain::exit::Exit;
-use telemetron_sync::{commands, time};
+use telemetron_sync::time::Clock;
 
 fn main() -> ExitCode {
-    let began = time::instant();
+    let clock = Clock::real();
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = format!("This is a bug in telemetron-sync ({place}). Please report it.");
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    let exit = match panic::catch_unwind(AssertUnwindSafe(|| commands::run(cli, began))) {
+    let exit = match panic::catch_unwind(AssertUnwindSafe(|| commands::run(cli, &clock))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
             logging::print_error(&error.to_string(), error.exit());

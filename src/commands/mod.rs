@@ -14,19 +14,20 @@ pub mod sync;
 use crate::app::cli::{Cli, Command};
 use crate::app::error::Error;
 use crate::domain::exit::Exit;
+use crate::time::Clock;
 use std::io::{self, Write as _};
-use std::time::Instant;
 
-/// Does what was typed, in a process that began at `began`.
+/// Does what was typed, in a process that begins now by this clock.
 ///
 /// # Errors
 /// Why the command could not do its job.
-pub fn run(cli: Cli, began: Instant) -> Result<Exit, Error> {
+pub fn run(cli: Cli, clock: &Clock) -> Result<Exit, Error> {
+    let began = clock.now().mono;
     match cli.command {
-        Command::Sync(args) => sync::run(*args, began),
+        Command::Sync(args) => sync::run(*args, clock),
         Command::Report(args) => report::run(&args),
         Command::Runs(args) => runs::run(&args),
-        Command::Forget(args) => forget::run(&args),
+        Command::Forget(args) => forget::run(&args, clock.now().wall),
         Command::Publish(args) => publish::run(&args, began),
         Command::Restore(args) => restore::run(&args, began),
         Command::Sandbox(args) => sandbox::run(&args),

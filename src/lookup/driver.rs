@@ -14,7 +14,7 @@ use crate::lookup::settings::LearnedLimits;
 use crate::lookup::step::{KeyReread, Notice, RequestKind, Step, Ticket};
 use crate::plan::cursor::Cursor;
 use crate::stop_switch::StopSwitch;
-use crate::time;
+use crate::time::{self, Clock};
 use std::collections::HashSet;
 use std::future::pending;
 use std::ops::ControlFlow;
@@ -61,6 +61,8 @@ pub struct Outlets<'a> {
     pub status: &'a Mutex<LookupStatus>,
     /// Asks the driver to stop, and hears from it why it does.
     pub stop: &'a StopSwitch,
+    /// Tells when an answer came.
+    pub clock: &'a Clock,
 }
 
 /// Looks up what the plan holds until nothing is left or the run is stopped.
@@ -71,6 +73,7 @@ pub struct Driver<'a> {
     http: &'a Mutex<HttpTally>,
     status: &'a Mutex<LookupStatus>,
     stop: &'a StopSwitch,
+    clock: &'a Clock,
     stop_changes: watch::Receiver<Option<StopReason>>,
     in_flight: JoinSet<(Ticket, Attempt)>,
     outbox: Outbox,
@@ -92,6 +95,7 @@ impl<'a> Driver<'a> {
             http: outlets.http,
             status: outlets.status,
             stop: outlets.stop,
+            clock: outlets.clock,
             stop_changes,
             in_flight: JoinSet::new(),
             outbox: Outbox::new(outlets.settled),
@@ -193,7 +197,7 @@ impl<'a> Driver<'a> {
         print_attempt(&ticket, &attempt);
         self.print_first_failure(&attempt);
         lock(self.http).settle(&attempt);
-        self.scheduler.settle(ticket, attempt, time::moment());
+        self.scheduler.settle(ticket, attempt, self.clock.now());
     }
 
     /// Prints the first failure of each kind with its cause.

@@ -1,6 +1,8 @@
 //! The feed of changes: readers remember the last id that they saw.
 
-use crate::store::merge::Change;
+use crate::domain::outcome::ChangeKind;
+use crate::store::merge::{Change, Lost};
+use crate::store::numbers::known;
 use jiff::Timestamp;
 use rusqlite::{Connection, Result, params};
 
@@ -12,6 +14,26 @@ pub(super) struct ChangeOf<'a> {
     pub(super) at: &'a str,
 }
 
+/// What the customer lost when it went missing: its last such change is followed by one for each.
+pub(super) fn lost_by_missing(store: &Connection, customer: i64) -> Result<Lost> {
+    let mut select = store.prepare_cached(
+        "SELECT kind, old FROM _changes
+         WHERE customer_key = ?1 AND old IS NOT NULL AND id >
+             (SELECT max(id) FROM _changes WHERE customer_key = ?1 AND kind = 'missing')
+         ORDER BY id",
+    )?;
+    let mut rows = select.query([customer])?;
+    let mut lost = Lost::default();
+    while let Some(row) = rows.next()? {
+        match known(row.get(0)?, ChangeKind::named)? {
+            ChangeKind::DeviceUnassigned => lost.devices.push(row.get(1)?),
+            ChangeKind::OrderRemoved => lost.orders.push(row.get(1)?),
+            _ => {}
+        }
+    }
+    Ok(lost)
+}
+
 pub(super) fn write(store: &Connection, of: ChangeOf<'_>, changes: &[Change]) -> Result<()> {
     for change in changes {
         store
@@ -21,7 +43,7 @@ pub(super) fn write(store: &Connection, of: ChangeOf<'_>, changes: &[Change]) ->
             )?
             .execute(params![
                 of.run_id,
-                of.at,
+                change.at.as_deref().unwrap_or(of.at),
                 of.customer,
                 change.kind.name(),
                 change.field,
@@ -51,7 +73,6 @@ pub(super) fn raise_next_id(store: &Connection, now: Timestamp) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::outcome::ChangeKind;
     use crate::store::Store;
 
     fn add(store: &Connection) -> i64 {

@@ -211,7 +211,8 @@ impl<'a> Customers<'a> {
     pub fn unmark_missing(&mut self, key: i64, at: &Rc<str>) -> Result<Vec<Change>> {
         match load_by_key(self.store, key)? {
             Some(stored) if stored.missing_since.is_some() => {
-                self.set_missing_since(key, not_missing(&stored, at), None)
+                let lost = changes::lost_by_missing(self.store, key)?;
+                self.set_missing_since(key, not_missing(&stored, lost, at), None)
             }
             _ => Ok(Vec::new()),
         }

@@ -69,8 +69,12 @@ fn erase_person(store: &Connection, person: &str, at: &str) -> Result<Forgotten>
     // Each with the customer it resolves to.
     let mut emails = BTreeMap::new();
     for customer in &customers {
+        // Its own is left if it has become another customer's, who would be lost without it.
         let of_customer = "SELECT email FROM _emails WHERE customer_key = ?1
-             UNION SELECT lower(email) FROM _customers WHERE key = ?1 AND email IS NOT NULL";
+             UNION SELECT lower(c.email) FROM _customers AS c
+             WHERE c.key = ?1 AND c.email IS NOT NULL AND NOT EXISTS
+                 (SELECT 1 FROM _emails AS e
+                  WHERE e.email = lower(c.email) AND e.customer_key <> c.key)";
         for email in column::<String>(store, of_customer, [customer])? {
             emails.insert(email, Some(*customer));
         }
@@ -185,4 +189,31 @@ fn column<T: rusqlite::types::FromSql>(
     parameters: impl rusqlite::Params,
 ) -> Result<Vec<T>> {
     store.prepare(select)?.query_map(parameters, |row| row.get(0))?.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_email_that_has_become_another_customers_stays_with_it() {
+        let mut store = Store::temporary().unwrap();
+        let at = "2026-01-01T00:00:00.000Z";
+        for (key, id, email) in [(1, "old", Some("E@x.io")), (2, "new", None)] {
+            let insert = "INSERT INTO _customers
+                     (key, id, email, first_seen_at, changed_at, synced_at, request)
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?4, 1)";
+            store.connection.execute(insert, (key, id, email, at)).unwrap();
+        }
+        let insert = "INSERT INTO _emails (email, customer_key) VALUES ('e@x.io', 2)";
+        store.connection.execute(insert, []).unwrap();
+        assert_eq!(forget(&mut store, "old", at).unwrap(), Forgotten { customers: 1, emails: 0 });
+        let left = "SELECT email || customer_id FROM lookups";
+        let left: String = store.connection.query_row(left, [], |row| row.get(0)).unwrap();
+        assert_eq!(left, "e@x.ionew");
+        assert_eq!(
+            forget(&mut store, "e@x.io", at).unwrap(),
+            Forgotten { customers: 1, emails: 1 }
+        );
+    }
 }

@@ -132,12 +132,22 @@ pub struct Change {
     pub old: Option<String>,
     /// What is.
     pub new: Option<String>,
+    /// When the interval begins or ends that it tells of; `None`: it tells of none, and happened when
+    /// the answer came.
+    pub at: Option<Rc<str>>,
+}
+
+/// What a customer lost by going missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    pub devices: Vec<String>,
+    pub orders: Vec<String>,
 }
 
 impl Change {
     /// A change that its kind describes completely.
     pub fn of(kind: ChangeKind) -> Self {
-        Self { kind, field: None, old: None, new: None }
+        Self { kind, field: None, old: None, new: None, at: None }
     }
 }
 
@@ -197,13 +207,10 @@ pub fn missing(stored: &StoredCustomer, at: &Rc<str>) -> Merged<'static> {
     merged
 }
 
-/// What it brings that the customer was not missing after all: it has again what it had.
-pub fn not_missing(stored: &StoredCustomer, at: &Rc<str>) -> Merged<'static> {
-    let list = |list: &StoredList| {
-        let lost = list.ended.iter().filter(|(_, end)| Some(*end) == stored.missing_since.as_ref());
-        let mut ids: Vec<String> = lost.map(|(id, _)| id.clone()).collect();
-        ids.sort_unstable();
-        let open = ids.into_iter().zip(list.next..).map(|(id, n)| list.opened(id.into(), n, at));
+/// What it brings that the customer was not missing after all: it has again what it lost.
+pub fn not_missing(stored: &StoredCustomer, lost: Lost, at: &Rc<str>) -> Merged<'static> {
+    let list = |list: &StoredList, lost: Vec<String>| {
+        let open = lost.into_iter().zip(list.next..).map(|(id, n)| list.opened(id.into(), n, at));
         MergedList {
             close: Vec::new(),
             open: open.collect(),
@@ -213,8 +220,8 @@ pub fn not_missing(stored: &StoredCustomer, at: &Rc<str>) -> Merged<'static> {
     let mut merged = Merged {
         at: Rc::clone(at),
         row: None,
-        devices: list(&stored.devices),
-        orders: list(&stored.orders),
+        devices: list(&stored.devices, lost.devices),
+        orders: list(&stored.orders, lost.orders),
         changes: vec![Change::of(Returned)],
     };
     merged.add_list_changes();
@@ -234,10 +241,16 @@ fn list_changes(
     ended: ChangeKind,
     begun: ChangeKind,
 ) -> impl Iterator<Item = Change> {
-    let close = list.close.iter();
-    let close = close.map(move |one| Change { old: Some(one.id.clone()), ..Change::of(ended) });
-    let open = list.open.iter();
-    let open = open.map(move |one| Change { new: Some(one.id.to_string()), ..Change::of(begun) });
+    let close = list.close.iter().map(move |one| Change {
+        old: Some(one.id.clone()),
+        at: Some(Rc::clone(&one.end)),
+        ..Change::of(ended)
+    });
+    let open = list.open.iter().map(move |one| Change {
+        new: Some(one.id.to_string()),
+        at: Some(Rc::clone(&one.begin)),
+        ..Change::of(begun)
+    });
     close.chain(open)
 }
 
@@ -347,10 +360,10 @@ fn field_changes<'a>(
         ("created_at", &old.created_at, &new.created_at),
     ];
     fields.into_iter().filter(|(_, old, new)| old != new).map(|(field, old, new)| Change {
-        kind: ChangeKind::Updated,
         field: Some(field),
         old: old.as_deref().map(str::to_owned),
         new: new.as_deref().map(str::to_owned),
+        ..Change::of(ChangeKind::Updated)
     })
 }
 

@@ -5,11 +5,14 @@ use std::fs::{self, File, Permissions};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Once, PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Once, PoisonError, RwLock};
 
 use clap::FromArgMatches as _;
-use telemetron_sync::app::cli::{self, Cli};
-use telemetron_sync::{commands, time};
+use jiff::{SignedDuration, Timestamp};
+use telemetron_sync::app::cli::{self, Cli, Command};
+use telemetron_sync::commands;
+use telemetron_sync::time::{self, Clock, Moment};
 use tempfile::TempDir;
 
 /// Held while a run could hear a signal.
@@ -37,15 +40,17 @@ fn quiet() {
     });
 }
 
-/// A store, the list that is synced into it, and the key.
+/// A store, the list that is synced into it, the key, and the clock on the wall.
 pub(crate) struct TestDir {
     folder: TempDir,
     url: String,
+    /// How far the clock is ahead, in seconds.
+    ahead: Arc<AtomicI64>,
 }
 
 impl TestDir {
     pub(crate) fn new(url: String) -> Self {
-        let dir = Self { folder: folder(), url };
+        let dir = Self { folder: folder(), url, ahead: Arc::default() };
         dir.write("key", KEY);
         dir
     }
@@ -59,6 +64,15 @@ impl TestDir {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Sets the clock forward, or back.
+    pub(crate) fn clock_jumps(&self, by: SignedDuration) {
+        self.ahead.fetch_add(by.as_secs(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        shifted(&self.ahead).wall
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -87,8 +101,23 @@ impl TestDir {
         self.run(args)
     }
 
+    /// Runs `forget` with these arguments; its exit code.
+    pub(crate) fn forget(&self, args: &[&str]) -> u8 {
+        let _shared = SIGNALS.read().unwrap_or_else(PoisonError::into_inner);
+        let fixed = ["telemetron-sync", "forget", "--store"].map(OsString::from);
+        let args = args.iter().map(OsString::from);
+        let line = fixed.into_iter().chain([self.store().into()]).chain(args);
+        let Cli { command: Command::Forget(args) } = parsed(line) else {
+            panic!("not forget");
+        };
+        // Without what it prints, thousands of times here.
+        match commands::forget::erase_or_undo(&args, self.now()) {
+            Ok(_) => 0,
+            Err(error) => error.exit().code(),
+        }
+    }
+
     fn run(&self, args: &[&str]) -> u8 {
-        quiet();
         let fixed = ["telemetron-sync", "sync", "-q", "--api-url", &self.url, "--store"];
         let mut line: Vec<OsString> = fixed.map(Into::into).into();
         line.push(self.store().into());
@@ -99,12 +128,23 @@ impl TestDir {
             Some(_) => self.path(arg).into_os_string(),
             None => arg.into(),
         });
-        let matches =
-            cli::command().try_get_matches_from(line.into_iter().chain(args)).expect("arguments");
-        let cli = Cli::from_arg_matches(&matches).expect("arguments");
-        match commands::run(cli, time::instant()) {
+        quiet();
+        let cli = parsed(line.into_iter().chain(args));
+        let ahead = Arc::clone(&self.ahead);
+        match commands::run(cli, &Clock::new(move || shifted(&ahead))) {
             Ok(exit) => exit.code(),
             Err(error) => error.exit().code(),
         }
     }
+}
+
+fn parsed(line: impl Iterator<Item = OsString>) -> Cli {
+    let matches = cli::command().try_get_matches_from(line).expect("arguments");
+    Cli::from_arg_matches(&matches).expect("arguments")
+}
+
+fn shifted(ahead: &AtomicI64) -> Moment {
+    let Moment { mono, wall } = time::moment();
+    let ahead = SignedDuration::from_secs(ahead.load(Ordering::Relaxed));
+    Moment { mono, wall: wall.saturating_add(ahead).expect("a time") }
 }

@@ -16,7 +16,7 @@ use crate::plan::cursor::Cursor;
 use crate::store::live::Live;
 use crate::store::writer::{self, BATCH_EMAILS, WriterSettings, organization};
 use crate::store::{Checkpoint, Store, StoreError, learned, open_to_read, runs};
-use crate::time::{self, Clock};
+use crate::time;
 use fastrand::Rng;
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -73,7 +73,7 @@ pub(super) async fn look_up(
     shown.abort();
     files.abort();
     progress::clear(session.settings.terminal);
-    ended.inspect_err(|error| note_failure(&path, &live, error))
+    ended.inspect_err(|error| note_failure(&path, &live, error, session.clock.now().wall))
 }
 
 /// The lookups, with publications beside them and one at the end, if there are to be any.
@@ -106,7 +106,7 @@ async fn work(
     live: &Arc<Live>,
     session: &Session<'_>,
 ) -> Result<EndedRun, Error> {
-    let Session { settings, stop, .. } = session;
+    let Session { settings, clock, stop, .. } = session;
     let run_id = live.report().run_id;
     let first_request = store.first_request();
     let api_url = setup.client.base_url().to_owned();
@@ -117,7 +117,7 @@ async fn work(
         missing: settings.missing,
         organization: organization(&store.connection)?,
         began: session.began,
-        clock: Clock::real(),
+        clock: (*clock).clone(),
     };
     let writer = writer::start(store, Arc::clone(live), inbox, stop.clone(), writer_settings)?;
     // The writer ends the run when the last sender is gone, so this one waits for the reason.
@@ -130,7 +130,7 @@ async fn work(
     };
     let beginning = Beginning { first_request, progress, learned };
     let scheduler = Scheduler::new(setup.lookup, beginning, Rng::with_seed(seed()));
-    let outlets = Outlets { settled, http: &live.http, status: &live.status, stop };
+    let outlets = Outlets { settled, http: &live.http, status: &live.status, stop, clock };
     let driven = Driver::new(scheduler, setup.client, cursor, outlets).run().await;
     if let Some(limit) = session.settings.limit {
         stop.stop(StopReason::Limit(limit));
@@ -142,7 +142,7 @@ async fn work(
     match driven {
         Ok(learned) => {
             let (store, run) = written?;
-            save_learned(&store, &api_url, learned, time::now())?;
+            save_learned(&store, &api_url, learned, clock.now().wall)?;
             Ok(EndedRun { store, run })
         }
         Err(DriveError::WriterGone) => {
@@ -185,13 +185,13 @@ fn seed() -> u64 {
 }
 
 /// Notes in the store that the run failed, as far as the store still can be written.
-fn note_failure(path: &Path, live: &Live, error: &Error) {
+fn note_failure(path: &Path, live: &Live, error: &Error, now: Timestamp) {
     let noted = || -> Result<(), StoreError> {
         drop(open_to_read(path)?);
         let store = Connection::open(path)?;
         if let Some(mut run) = runs::load(&store, Some(live.report().run_id))? {
             let http = runs::load_http(&store, &run)?;
-            run.fail(error.exit(), error.to_string(), time::text(time::now()));
+            run.fail(error.exit(), error.to_string(), time::text(now));
             runs::save(&store, &run, &http)?;
         }
         Ok(())

@@ -17,23 +17,24 @@ use crate::app::{logging, os, signals};
 use crate::domain::exit::Exit;
 use crate::domain::stop::StopReason;
 use crate::stop_switch::StopSwitch;
+use crate::time::Clock;
 use lookups::{Watched, look_up};
 use outputs::{Outputs, print_nothing_to_resume};
 use prepare::{Prepared, prepare};
 use std::time::Instant;
 
-/// Runs `sync`, in a process that began at `began`.
+/// Runs `sync`, in a process that begins now by this clock.
 ///
 /// # Errors
 /// Why the run could not do its job.
-pub fn run(args: SyncArgs, began: Instant) -> Result<Exit, Error> {
+pub fn run(args: SyncArgs, clock: &Clock) -> Result<Exit, Error> {
     let settings = SyncSettings::new(args)?;
     logging::start(settings.terminal.verbosity, settings.terminal.log_format);
     check_open_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut outputs = Outputs::new(&settings.options, &settings)?;
+    let mut outputs = Outputs::new(&settings.options, &settings, clock)?;
     let pinger = settings.ping.clone().map(Pinger::new).transpose()?;
-    let ended = runtime.block_on(sync(&settings, began, &mut outputs, pinger.as_ref()));
+    let ended = runtime.block_on(sync(&settings, clock, &mut outputs, pinger.as_ref()));
     // A planner that hangs in its source is left behind.
     runtime.shutdown_background();
     if let Err(error) = &ended {
@@ -62,19 +63,20 @@ struct Session<'a> {
     settings: &'a SyncSettings,
     /// When the process began.
     began: Instant,
+    clock: &'a Clock,
     stop: StopSwitch,
     watched: Watched,
 }
 
 async fn sync(
     settings: &SyncSettings,
-    began: Instant,
+    clock: &Clock,
     outputs: &mut Outputs,
     pinger: Option<&Pinger>,
 ) -> Result<Exit, Error> {
-    let watched = Watched::default();
+    let (began, watched) = (clock.now().mono, Watched::default());
     let stop = stop_switch(settings, began, &watched)?;
-    let session = Session { settings, began, stop, watched };
+    let session = Session { settings, began, clock, stop, watched };
     match prepare(&session, outputs).await? {
         Prepared::DryRun(report) => report.print(settings.terminal),
         Prepared::NothingToResume(which) => print_nothing_to_resume(&which, settings.terminal),

@@ -13,7 +13,7 @@ use crate::report::output::{Readers, prove_writable, replace};
 use crate::report::{Format, prom, rejects, text};
 use crate::store::live::Live;
 use crate::store::{Store, open_to_read, report_data};
-use crate::time;
+use crate::time::{self, Clock};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::fs;
@@ -36,10 +36,15 @@ pub(super) struct Outputs {
     /// The run that they are about, once there is one.
     live: Option<Arc<Live>>,
     summary: String,
+    clock: Clock,
 }
 
 impl Outputs {
-    pub(super) fn new(options: &RunOptions, settings: &SyncSettings) -> Result<Self, Error> {
+    pub(super) fn new(
+        options: &RunOptions,
+        settings: &SyncSettings,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
         let source = match &settings.job {
             Job::DryRun(plan) | Job::New(plan) | Job::Resume(Resume::OrPlan(plan)) => {
                 plan.emails.name()
@@ -53,6 +58,7 @@ impl Outputs {
             source,
             live: None,
             summary: String::new(),
+            clock: clock.clone(),
         })
     }
 
@@ -159,7 +165,7 @@ impl Outputs {
         if error.exit() == Exit::StoreLocked {
             return;
         }
-        let at = time::text(time::now());
+        let at = time::text(self.clock.now().wall);
         let mut run = match &self.live {
             Some(live) => live.report(),
             None => RunReport::without_plan(self.source.clone(), at.clone()),

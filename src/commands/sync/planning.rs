@@ -2,6 +2,7 @@
 
 use crate::app::error::Error;
 use crate::app::settings::{Emails, NewPlan};
+use crate::commands::sync::Session;
 use crate::display::{counted, grouped};
 use crate::domain::counts::HttpTally;
 use crate::domain::run::RunReport;
@@ -13,7 +14,7 @@ use crate::stop_switch::StopSwitch;
 use crate::store::finish::end_killed_runs;
 use crate::store::writer::claim;
 use crate::store::{Store, runs};
-use crate::time;
+use crate::time::{self, Clock};
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::time::Duration;
@@ -62,6 +63,12 @@ pub(super) struct Planned {
     pub(super) first_rows: Vec<InputRow>,
 }
 
+/// What the planner's thread has of the session.
+struct Context {
+    stop: StopSwitch,
+    clock: Clock,
+}
+
 /// Plans on a thread of its own, so that signals and the deadline take effect meanwhile.
 ///
 /// # Errors
@@ -70,12 +77,13 @@ pub(super) struct Planned {
 pub(super) async fn plan_aside(
     mut store: Store,
     planner: Planner,
-    stop: &StopSwitch,
+    session: &Session<'_>,
 ) -> Result<(Store, Planned), Error> {
     let (done, planned) = oneshot::channel();
-    let planner_stop = stop.clone();
+    let Session { stop, clock, .. } = session;
+    let context = Context { stop: stop.clone(), clock: (*clock).clone() };
     std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
-        let planned = match planner.plan(&mut store, &planner_stop) {
+        let planned = match planner.plan(&mut store, &context) {
             Ok(planned) => Ok((store, planned)),
             Err(error) => {
                 store.discard();
@@ -100,10 +108,10 @@ pub(super) async fn plan_aside(
 }
 
 impl Planner {
-    fn plan(&self, store: &mut Store, stop: &StopSwitch) -> Result<Planned, Error> {
+    fn plan(&self, store: &mut Store, context: &Context) -> Result<Planned, Error> {
         match self {
-            Self::ToKeep { plan, kept } => plan_to_keep(store, plan, kept, stop),
-            Self::Trial(plan) => plan_on_trial(store, plan, stop),
+            Self::ToKeep { plan, kept } => plan_to_keep(store, plan, kept, context),
+            Self::Trial(plan) => plan_on_trial(store, plan, context),
         }
     }
 }
@@ -113,18 +121,19 @@ fn plan_to_keep(
     store: &mut Store,
     plan: &NewPlan,
     kept: &Kept,
-    stop: &StopSwitch,
+    context: &Context,
 ) -> Result<Planned, Error> {
     let source = match &plan.emails {
         Emails::Source(settings) => {
             let mut open = source::open(settings)?;
-            let rows = stage(&mut open, store.path(), stop)?;
+            let rows = stage(&mut open, store.path(), &context.stop)?;
             Some((open, rows))
         }
         Emails::Unanswered => None,
     };
     let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let begun = Begun { store: &transaction, plan, now: time::now(), stop };
+    let begun =
+        Begun { store: &transaction, plan, now: context.clock.now().wall, stop: &context.stop };
     let planned = match source {
         Some((open, rows)) => begun.plan(open.description(), rows)?.read_from(&open),
         None => begun.plan(UNANSWERED, unanswered_emails(&transaction)?)?,
@@ -138,9 +147,10 @@ fn plan_to_keep(
 }
 
 /// Nobody waits for a store on trial, so its rows are planned as they come.
-fn plan_on_trial(store: &mut Store, plan: &NewPlan, stop: &StopSwitch) -> Result<Planned, Error> {
+fn plan_on_trial(store: &mut Store, plan: &NewPlan, context: &Context) -> Result<Planned, Error> {
     let transaction = store.connection.transaction()?;
-    let begun = Begun { store: &transaction, plan, now: time::now(), stop };
+    let begun =
+        Begun { store: &transaction, plan, now: context.clock.now().wall, stop: &context.stop };
     match &plan.emails {
         Emails::Source(settings) => {
             let mut open = source::open(settings)?;

@@ -21,6 +21,7 @@ use crate::store::finish::end_killed_runs;
 use crate::store::writer::{claim, organization};
 use crate::store::{Store, StoreError, runs};
 use crate::time;
+use jiff::Timestamp;
 use reqwest::Url;
 use rusqlite::{Connection, TransactionBehavior};
 use std::time::Duration;
@@ -77,9 +78,9 @@ pub(super) async fn prepare(
     session: &Session<'_>,
     outputs: &mut Outputs,
 ) -> Result<Prepared, Error> {
-    let Session { settings, stop, .. } = session;
+    let Session { settings, clock, .. } = session;
     let mut store = wait_for_store(session).await?;
-    let work = match work(&store.connection, settings, outputs) {
+    let work = match work(&store.connection, session, outputs) {
         Ok(work) => work,
         Err(error) => {
             store.discard();
@@ -88,7 +89,7 @@ pub(super) async fn prepare(
     };
     match work {
         Work::DryRun(plan) => {
-            let (store, mut planned) = plan_aside(store, Planner::Trial(plan), stop).await?;
+            let (store, mut planned) = plan_aside(store, Planner::Trial(plan), session).await?;
             planned.run.warnings.extend(environment::unknown_variables());
             let report = DryRunReport::new(&store.connection, planned, settings)?;
             Ok(Prepared::DryRun(Box::new(report)))
@@ -102,7 +103,7 @@ pub(super) async fn prepare(
             let organization = settings.organization.clone();
             let kept = Kept { options, organization };
             let planner = Planner::ToKeep { plan, kept };
-            let (store, planned) = plan_aside(store, planner, stop).await?;
+            let (store, planned) = plan_aside(store, planner, session).await?;
             let Planned { mut run, line, notes, .. } = planned;
             logging::set_run(run.run_id);
             tracing::info!(event = "planned", planned = run.counts.planned, "{}", escaped(&line));
@@ -114,8 +115,9 @@ pub(super) async fn prepare(
         }
         Work::Resume(run, setup) => {
             logging::set_run(run.run_id);
-            let (run, http) =
-                take_up(&mut store, *run, &setup.options, settings.organization.as_deref())?;
+            let organization = settings.organization.as_deref();
+            let resumed = Resumed { options: &setup.options, organization, now: clock.now().wall };
+            let (run, http) = take_up(&mut store, *run, &resumed)?;
             Ok(ready(store, run, http, setup))
         }
     }
@@ -137,11 +139,11 @@ fn ready(store: Store, mut run: RunReport, http: HttpTally, mut setup: Box<Setup
 
 /// Opens the store; while another run holds it, waits for as long as `--wait-for-lock` allows.
 async fn wait_for_store(session: &Session<'_>) -> Result<Store, Error> {
-    let Session { settings, began, stop, .. } = session;
+    let Session { settings, began, clock, stop, .. } = session;
     let until = *began + settings.wait_for_lock;
     let mut is_first = true;
     loop {
-        match open_store(settings) {
+        match open_store(settings, clock.now().wall) {
             Err(Error::Store(StoreError::Held(held))) if time::instant() < until => {
                 if let Some(reason) = stop.reason() {
                     return Err(Error::StoppedPlanning(reason));
@@ -161,12 +163,12 @@ async fn wait_for_store(session: &Session<'_>) -> Result<Store, Error> {
 }
 
 /// Opens the store and brings it up to what is known of its runs and its organization.
-fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
+fn open_store(settings: &SyncSettings, now: Timestamp) -> Result<Store, Error> {
     let is_dry = matches!(settings.job, Job::DryRun(_));
     let store = match (is_dry, settings.store.exists()) {
         (true, true) => Store::trial(&settings.store)?,
         (true, false) => Store::temporary()?,
-        (false, _) => Store::open(&settings.store)?,
+        (false, _) => Store::open_at(&settings.store, now)?,
     };
     runs::mark_killed(&store.connection)?;
     if let Some(named) = &settings.organization
@@ -179,13 +181,14 @@ fn open_store(settings: &SyncSettings) -> Result<Store, Error> {
 }
 
 /// What there is to do with this store. Nothing is changed yet.
-fn work(store: &Connection, settings: &SyncSettings, outputs: &mut Outputs) -> Result<Work, Error> {
+fn work(store: &Connection, session: &Session<'_>, outputs: &mut Outputs) -> Result<Work, Error> {
+    let Session { settings, clock, .. } = session;
     let mut set_up = |resumed: Option<&RunReport>| {
         let mut options = settings.options.clone();
         if let Some(run) = resumed {
             options = options.or_kept(kept_options(store, run.run_id)?);
         }
-        *outputs = Outputs::new(&options, settings)?;
+        *outputs = Outputs::new(&options, settings, clock)?;
         if let Some(run) = resumed {
             outputs.set_source(&run.source);
         }
@@ -290,12 +293,18 @@ fn fit_to_file_limit(lookup: &mut LookupSettings, files_per_lookup: u64) -> Opti
     ))
 }
 
+/// What a run is resumed with.
+struct Resumed<'a> {
+    options: &'a RunOptions,
+    organization: Option<&'a str>,
+    now: Timestamp,
+}
+
 /// Notes in the store that a process works on the run again.
 fn take_up(
     store: &mut Store,
     run: RunReport,
-    options: &RunOptions,
-    organization: Option<&str>,
+    resumed: &Resumed<'_>,
 ) -> Result<(RunReport, HttpTally), Error> {
     let http = runs::load_http(&store.connection, &run)?;
     let run = RunReport {
@@ -306,11 +315,11 @@ fn take_up(
         ..run
     };
     let begin = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    end_killed_runs(&begin, Some(run.run_id), &time::text(time::now()))?;
+    end_killed_runs(&begin, Some(run.run_id), &time::text(resumed.now))?;
     runs::set_begun(&begin, run.run_id)?;
-    claim(&begin, organization)?;
+    claim(&begin, resumed.organization)?;
     runs::save(&begin, &run, &http)?;
-    runs::save_settings(&begin, run.run_id, &options.to_json().map_err(Error::bug)?)?;
+    runs::save_settings(&begin, run.run_id, &resumed.options.to_json().map_err(Error::bug)?)?;
     begin.commit()?;
     let (pending, planned) = (counted(run.counts.pending, "email"), grouped(run.counts.planned));
     tracing::info!(

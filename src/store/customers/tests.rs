@@ -136,18 +136,28 @@ fn missing_is_told_once_and_closes_all() {
 
 #[test]
 fn a_customer_that_was_not_missing_after_all_has_again_what_it_had() {
-    let store = Store::temporary().unwrap().connection;
-    let (key, _) = upsert(&store, r#"{"id":"c","devices":["d1"],"orders":["o1"]}"#, 1, "a");
-    let mut customers = Customers::new(&store, 1);
-    assert_eq!(customers.unmark_missing(key, &"b".into()).unwrap(), [], "it is not missing");
-    customers.mark_missing(key, &"b".into()).unwrap();
-    let back = customers.unmark_missing(key, &"c".into()).unwrap();
-    customers.finish().unwrap();
-    assert_eq!(kinds(&back), ["returned", "device_assigned", "order_added"]);
-    let now = "SELECT c.missing_since IS NULL AND d.device_id = 'd1' AND o.order_id = 'o1'
-         FROM customers AS c JOIN current_devices AS d ON d.customer_id = c.id
-         JOIN current_orders AS o ON o.customer_id = c.id";
-    assert!(store.query_row(now, [], |row| row.get::<_, bool>(0)).unwrap());
+    // Times sort as text; the second ones are those of a clock that was set back.
+    for [missing, returned] in [["n", "o"], ["b", "c"]] {
+        let store = Store::temporary().unwrap().connection;
+        upsert(&store, r#"{"id":"c","devices":["d0","d1"],"orders":["o1"]}"#, 1, "m");
+        let (key, _) = upsert(&store, r#"{"id":"c","devices":["d1"]}"#, 2, missing);
+        let mut customers = Customers::new(&store, 1);
+        assert_eq!(customers.unmark_missing(key, &missing.into()).unwrap(), []);
+        customers.mark_missing(key, &missing.into()).unwrap();
+        let back = customers.unmark_missing(key, &returned.into()).unwrap();
+        customers.finish().unwrap();
+        assert_eq!(kinds(&back), ["returned", "device_assigned", "order_added"]);
+        let now = "SELECT c.missing_since IS NULL AND d.device_id = 'd1' AND o.order_id = 'o1'
+             FROM customers AS c JOIN current_devices AS d ON d.customer_id = c.id
+             JOIN current_orders AS o ON o.customer_id = c.id";
+        assert!(store.query_row(now, [], |row| row.get::<_, bool>(0)).unwrap());
+        let elsewhere =
+            "SELECT count(*) FROM changes AS c WHERE kind GLOB 'device_*' AND NOT EXISTS
+             (SELECT 1 FROM device_assignments WHERE device_id = coalesce(c.old, c.new)
+                 AND c.at = iif(c.kind = 'device_assigned', assigned_at, unassigned_at))";
+        let elsewhere = store.query_row(elsewhere, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(elsewhere, 0, "the feed has the times of the intervals");
+    }
 }
 
 #[test]

@@ -51,6 +51,12 @@ fn lose(stored: &StoredCustomer, at: &str) -> StoredCustomer {
     self::stored(Some(stored), &missing(stored, &at.into()))
 }
 
+/// What an end of intervals takes away.
+fn lost(merged: &Merged<'_>) -> Lost {
+    let ids = |list: &MergedList<'_>| list.close.iter().map(|one| one.id.clone()).collect();
+    Lost { devices: ids(&merged.devices), orders: ids(&merged.orders) }
+}
+
 fn seen(fields: &str) -> StoredCustomer {
     stored(None, &first(&answer(fields), T0))
 }
@@ -179,7 +185,9 @@ fn what_a_missing_customer_had_ends() {
 fn a_customer_that_was_not_missing_after_all_has_again_what_it_had() {
     let before = seen(r#""devices":["d1","d2"],"orders":["o1"]"#);
     let before = stored(Some(&before), &merge(&before, &answer(r#""devices":["d2"]"#), T1));
-    let back = not_missing(&lose(&before, T2), &"2026-01-01T03:00:00.000Z".into());
+    let gone = missing(&before, &T2.into());
+    let missing = stored(Some(&before), &gone);
+    let back = not_missing(&missing, lost(&gone), &"2026-01-01T03:00:00.000Z".into());
     assert_eq!(
         changes(&back),
         [
@@ -229,6 +237,7 @@ proptest! {
         ),
     ) {
         let mut now: Option<StoredCustomer> = None;
+        let mut lost_then = Lost::default();
         let mut replayed: HashSet<String> = HashSet::new();
         let mut ends: HashMap<String, String> = HashMap::new();
         for (list, hour, kind) in steps {
@@ -238,13 +247,23 @@ proptest! {
             let merged = match &now {
                 None => first(&given, &at),
                 Some(stored) if kind == 0 && stored.missing_since.is_none() => {
-                    missing(stored, &at.as_str().into())
+                    let missing = missing(stored, &at.as_str().into());
+                    lost_then = lost(&missing);
+                    missing
                 }
                 Some(stored) if kind == 1 && stored.missing_since.is_some() => {
-                    not_missing(stored, &at.as_str().into())
+                    not_missing(stored, lost_then.clone(), &at.as_str().into())
                 }
                 Some(stored) => merge(stored, &given, &at),
             };
+            let lists = [&merged.devices, &merged.orders];
+            let ends_and_begins = lists.into_iter().flat_map(|list| {
+                let ends = list.close.iter().map(|one| &one.end);
+                ends.chain(list.open.iter().map(|one| &one.begin))
+            });
+            let times = merged.changes.iter().filter_map(|change| change.at.as_ref());
+            prop_assert!(merged.changes[..].first().is_some_and(|it| it.kind == Created)
+                || times.eq(ends_and_begins), "the feed has the times of the intervals");
             for change in &merged.changes {
                 match (change.kind, &change.old, &change.new) {
                     (Created, _, Some(lists)) => {

@@ -37,8 +37,8 @@ pub(crate) struct Customer {
 pub(crate) struct Lookup {
     pub(crate) outcome: Option<&'static str>,
     pub(crate) customer: Option<String>,
-    /// Whether it was ever answered, so that `--max-age` can skip it.
-    pub(crate) is_answered: bool,
+    /// The day of its last answer, on which `--max-age` skips it.
+    pub(crate) answered_on: Option<i64>,
     /// The run of its last outcome.
     pub(crate) run: Option<i64>,
 }
@@ -60,11 +60,21 @@ pub(crate) struct Run {
     pub(crate) found: BTreeMap<usize, String>,
     /// What was known of each settled email before.
     pub(crate) before: BTreeMap<usize, Lookup>,
+    /// The settled emails that were forgotten since: they stay as they are.
+    pub(crate) forgotten: BTreeSet<usize>,
     /// Whether its process was killed and nobody has ended it since.
     pub(crate) is_killed: bool,
+    /// How many it has sent, as its row says.
+    pub(crate) requests: i64,
 }
 
 impl Run {
+    /// The answers that can be outcomes of this run: a canary may look up any email.
+    pub(crate) fn can_settle(&self, mut answered: Vec<(usize, Answer)>) -> Vec<(usize, Answer)> {
+        answered.retain(|(email, _)| self.pending.contains(email));
+        answered
+    }
+
     /// Most of the emails that resolved to a customer no longer do: the key is not to be trusted.
     pub(crate) fn is_suspicious(&self) -> bool {
         self.known.len() >= 5 && self.lost.len() * 2 > self.known.len()
@@ -78,6 +88,20 @@ pub(crate) struct Contract {
     pub(crate) lookups: BTreeMap<usize, Lookup>,
     pub(crate) runs: BTreeMap<i64, Run>,
     pub(crate) feed: Vec<Told>,
+    /// The emails and the ids that `forget` erased.
+    pub(crate) tombstones: BTreeMap<String, Tombstone>,
+    /// What the clock on the wall says, in days from the first.
+    pub(crate) today: i64,
+    /// How often somebody was forgotten.
+    pub(crate) forgets: usize,
+}
+
+/// What is kept of an email or a customer that was erased.
+#[derive(Clone, Debug)]
+pub(crate) struct Tombstone {
+    /// Which `forget` erased it: what one erased comes back together.
+    pub(crate) forget: usize,
+    pub(crate) customer: Option<String>,
 }
 
 impl Contract {
@@ -103,7 +127,9 @@ impl Contract {
     /// An email gets its outcome.
     fn settle(&mut self, run: i64, email: usize, answer: &Answer) {
         let known: BTreeSet<String> = self.customers.keys().cloned().collect();
+        let forgotten = self.forgotten_in(answer);
         let (outcome, customer) = match answer {
+            Answer::Customer(_) | Answer::Older(_) if forgotten.is_some() => ("found", None),
             Answer::Customer(body) => ("found", Some(self.answer(body))),
             Answer::Older(id) => ("found", Some(id.clone())),
             Answer::Nobody => ("not_found", None),
@@ -132,7 +158,10 @@ impl Contract {
                 }
             }
             lookup.customer = customer;
-            lookup.is_answered = true;
+            lookup.answered_on = Some(self.today);
+        }
+        if let Some(customer) = forgotten {
+            self.forget_alias(email, customer);
         }
     }
 
@@ -298,4 +327,14 @@ fn differences(
     };
     let gone = old.difference(new).map(|id| row(closed, id, ""));
     gone.chain(new.difference(old).map(|id| row(opened, "", id))).collect()
+}
+
+#[test]
+fn an_answer_to_a_canary_settles_no_email_twice() {
+    let mut contract = Contract::default();
+    contract.plan(1, "0", &[0, 1].into());
+    contract.settle_all(1, &[(0, Answer::Nobody)]);
+    let answered = vec![(0, Answer::Nobody), (1, Answer::Rejected), (2, Answer::Nobody)];
+    contract.settle_all(1, &contract.runs[&1].can_settle(answered));
+    assert_eq!(contract.runs[&1].settled, [(0, "not_found"), (1, "rejected")].into());
 }

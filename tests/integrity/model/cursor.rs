@@ -13,6 +13,8 @@ pub(crate) struct Cursor {
     /// How many of each kind each run has made, those included that are gone.
     counts: BTreeMap<(i64, String), usize>,
     last: i64,
+    /// The last one that the store has had itself: an older one if it was restored.
+    of_store: i64,
 }
 
 impl Cursor {
@@ -20,6 +22,14 @@ impl Cursor {
     /// change it saw, though that change is gone.
     pub(crate) fn store_was_restored(&mut self, then: &Self) {
         *self = Self { last: self.last, ..then.clone() };
+    }
+
+    /// A process begins, by a clock that shows these microseconds. It numbers changes from there, or
+    /// from the last one in its store: where both are of the past, nothing tells it of this reader.
+    pub(crate) fn process_begins(&mut self, now: i64) {
+        if now < self.last {
+            self.last = self.of_store;
+        }
     }
 
     /// Reads what is new; how much that was.
@@ -46,7 +56,9 @@ impl Cursor {
             ensure!(is_traced, "change {id} is gone: {change:?}");
         }
         self.seen.clone_from(&observed.feed);
-        self.last = self.seen.keys().next_back().copied().unwrap_or(0).max(self.last);
+        let last = self.seen.keys().next_back().copied().unwrap_or(0);
+        self.last = self.last.max(last);
+        self.of_store = self.of_store.max(last);
         self.check_counts(observed)?;
         Ok(new)
     }

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::compare::{Checked, compare, compare_lookups, ensure};
 use super::contract::{Contract, Customer, Run};
-use super::history::{End, Sync, Work, emails, list};
+use super::history::{End, Sync, Work, list};
 use super::observed::{Observed, ObservedRun};
 use super::play::Player;
-use super::world::{Answer, number};
+use super::world::{Answer, email, number};
 
 /// How a process ended.
 #[derive(Clone, Copy)]
@@ -64,8 +64,12 @@ impl Player {
     /// settled may be ended already, by a process that was killed right after.
     fn resumed(&mut self, observed: &Observed) -> Result<Option<i64>, String> {
         let unfinished = self.contract.unfinished();
-        let has_settled = |id: &&i64| !self.newly_settled(**id, observed).is_empty();
-        let active = unfinished.iter().find(has_settled).or(unfinished.first()).copied();
+        // What it settled may be undone, but not what it sent.
+        let has_worked = |id: &&i64| {
+            let sent = observed.runs[*id].requests > self.contract.runs[*id].requests;
+            sent || !self.newly_settled(**id, observed).is_empty()
+        };
+        let active = unfinished.iter().find(has_worked).or(unfinished.first()).copied();
         for id in unfinished.into_iter().take_while(|id| Some(*id) != active) {
             let run = self.contract.runs.get_mut(&id).expect("a run");
             ensure!(run.pending.is_empty(), "run {active:?} is resumed in place of {id}");
@@ -78,25 +82,46 @@ impl Player {
     fn newly_settled(&self, id: i64, observed: &Observed) -> BTreeSet<usize> {
         let settled = observed.of_run.get(&id).into_iter().flatten();
         let emails = settled.filter_map(|email| number(email));
-        emails.filter(|email| !self.contract.runs[&id].settled.contains_key(email)).collect()
+        let run = &self.contract.runs[&id];
+        // An email that turned out to be one of a customer who was forgotten is gone.
+        let is_gone = |number: &usize| !observed.lookups.contains_key(&email(*number));
+        let gone = run.pending.iter().copied().filter(is_gone);
+        emails.filter(|email| !run.settled.contains_key(email)).chain(gone).collect()
     }
 
     /// A plan is as its source and its counts say.
     fn planned(&mut self, id: i64, sync: &Sync, run: &ObservedRun) -> Result<Active, String> {
-        let (source, rows, all) = match &sync.work {
-            Work::List(number) => (format!("{number}"), list(*number).len(), emails(*number)),
+        let (source, rows) = match &sync.work {
+            Work::List(list_number) => {
+                let rows =
+                    list(*list_number).iter().map(|row| number(&row.to_lowercase())).collect();
+                (format!("{list_number}"), rows)
+            }
             _ => {
-                let emails = self.contract.unanswered();
-                ("retry".to_owned(), emails.len(), emails)
+                let rows: Vec<_> = self.contract.unanswered().into_iter().map(Some).collect();
+                ("retry".to_owned(), rows)
             }
         };
-        let (invalid, duplicate) = if source == "retry" { (0, 0) } else { (1, 1) };
+        let today = Some(self.contract.today);
         let is_fresh = |email: &usize| {
-            sync.skips_fresh && self.contract.lookups.get(email).is_some_and(|it| it.is_answered)
+            let answered = || self.contract.lookups.get(email).and_then(|it| it.answered_on);
+            sync.skips_fresh && answered() == today
         };
-        let (fresh, planned): (BTreeSet<_>, BTreeSet<_>) = all.into_iter().partition(is_fresh);
+        let [mut invalid, mut duplicate, mut fresh] = [0; 3];
+        let (mut seen, mut planned) = (BTreeSet::new(), BTreeSet::new());
+        for row in &rows {
+            match row {
+                None => invalid += 1,
+                Some(email) if self.contract.is_forgotten(*email) => fresh += 1,
+                Some(email) if !seen.insert(*email) => duplicate += 1,
+                Some(email) if is_fresh(email) => fresh += 1,
+                Some(email) => {
+                    planned.insert(*email);
+                }
+            }
+        }
         let expected =
-            [rows, invalid, duplicate, fresh.len(), planned.len()].map(|count| count as i64);
+            [rows.len(), invalid, duplicate, fresh, planned.len()].map(|count| count as i64);
         let counts =
             ["rows", "invalid", "duplicate", "fresh", "planned"].map(|name| run.counts[name]);
         ensure!(counts == expected, "planned {counts:?} in place of {expected:?}");
@@ -133,7 +158,7 @@ impl Player {
         if let End::Limit(limit) = sync.end {
             ensure!(settled.len() <= limit, "{} settled", settled.len());
         }
-        let answered = self.api.answered();
+        let answered = self.contract.runs[&id].can_settle(self.api.answered());
         let asked: BTreeSet<usize> = answered.iter().map(|(email, _)| *email).collect();
         ensure!(settled.is_subset(&asked), "settled {settled:?}, asked {asked:?}");
         let is_undone = outcome.exit == 5
@@ -212,17 +237,23 @@ impl Player {
         let run = contract.runs.get_mut(&id).expect("a run");
         let mut touched = BTreeSet::new();
         for (email, outcome) in run.settled.clone() {
-            let (lookup, before) = (&contract.lookups[&email], &run.before[&email]);
+            let before = &run.before[&email];
             let found = run.found.get(&email);
-            let customers = [lookup.customer.as_ref(), before.customer.as_ref(), found];
+            let now = contract.lookups.get(&email);
+            let customers =
+                [now.and_then(|it| it.customer.as_ref()), before.customer.as_ref(), found];
             touched.extend(customers.into_iter().flatten().cloned());
+            let Some(lookup) = now.filter(|_| !run.forgotten.contains(&email)) else { continue };
             let is_answer = matches!(outcome, "found" | "not_found");
             let is_kept = outcome == "found" && found == before.customer.as_ref();
             if is_answer && !is_kept {
                 run.settled.remove(&email);
                 run.pending.insert(email);
                 if lookup.run == Some(id) {
-                    contract.lookups.insert(email, before.clone());
+                    let mut before = before.clone();
+                    before.customer =
+                        before.customer.filter(|it| contract.customers.contains_key(it));
+                    contract.lookups.insert(email, before);
                 }
             }
         }

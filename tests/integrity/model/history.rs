@@ -1,7 +1,5 @@
 //! Histories: what happens at the API and to the program, one step after the other.
 
-use std::collections::BTreeSet;
-
 use fastrand::Rng;
 
 use super::world::{EMAILS, Mutation};
@@ -47,11 +45,29 @@ pub(crate) struct Sync {
     pub(crate) has_race: bool,
 }
 
+/// Whom `forget` names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Who {
+    Email(usize),
+    Person(usize),
+}
+
+impl Who {
+    /// One of a few, so that many are forgotten who are known, and brought back.
+    fn any(rng: &mut Rng) -> Self {
+        if rng.bool() { Self::Email(rng.usize(..7)) } else { Self::Person(rng.usize(..4)) }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Mutate(Mutation),
     Sync(Sync),
     DryRun(usize),
+    Forget(Who),
+    UndoForget(Who),
+    /// The clock on the wall is set forward by so many days, or back.
+    Clock(i64),
     /// The store is copied.
     Backup,
     /// The copy takes the place of the store.
@@ -75,11 +91,6 @@ pub(crate) fn list(number: usize) -> Vec<String> {
     rows.insert(3, again);
     rows.insert(2, "no email".to_owned());
     rows
-}
-
-/// The emails of a list.
-pub(crate) fn emails(number: usize) -> BTreeSet<usize> {
-    list(number).iter().filter_map(|row| super::world::number(row)).collect()
 }
 
 impl Sync {
@@ -111,10 +122,13 @@ impl Sync {
 
 impl Step {
     fn any(rng: &mut Rng) -> Self {
-        match rng.u8(..32) {
+        match rng.u8(..38) {
             0 => Self::Backup,
             1 => Self::Restore,
             2 => Self::DryRun(rng.usize(..LISTS)),
+            32..34 => Self::Forget(Who::any(rng)),
+            34 => Self::UndoForget(Who::any(rng)),
+            35..38 => Self::Clock(rng.i64(-3..=3)),
             3..14 => Self::Sync(Sync::any(rng)),
             _ => Self::Mutate(Mutation::any(rng)),
         }
@@ -123,7 +137,7 @@ impl Step {
 
 /// A history of this number of runs or so, after which nobody disturbs the last one.
 pub(crate) fn history(rng: &mut Rng) -> Vec<Step> {
-    let mut steps: Vec<Step> = (0..rng.usize(6..32)).map(|_| Step::any(rng)).collect();
+    let mut steps: Vec<Step> = (0..rng.usize(6..36)).map(|_| Step::any(rng)).collect();
     let undisturbed = |work| Sync {
         work,
         end: End::Itself,

@@ -6,6 +6,7 @@ mod compare;
 mod contract;
 mod cursor;
 mod follow;
+mod forget;
 mod history;
 mod observed;
 mod play;
@@ -62,9 +63,9 @@ fn after_any_history_the_store_is_as_the_contract_says() {
             sum += lane.join().expect("histories that hold");
         }
     });
-    let Figures { runs, kills, stops, undone, changes } = sum;
+    let Figures { runs, kills, stops, undone, forgotten, changes } = sum;
     println!(
         "figure: {histories} histories of {runs} runs, {kills} of them killed, {stops} stopped and \
-         {undone} undone; {changes} changes in the feed"
+         {undone} undone; {forgotten} people forgotten; {changes} changes in the feed"
     );
 }

@@ -12,6 +12,7 @@ use crate::store::rows;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ObservedRun {
     pub(crate) is_ended: bool,
+    pub(crate) requests: i64,
     pub(crate) counts: BTreeMap<String, i64>,
     /// How many changes of each kind the report counts.
     pub(crate) changes: BTreeMap<String, u32>,
@@ -82,11 +83,13 @@ pub(crate) const COUNTS: [&str; 10] = [
 ];
 
 fn runs(store: &Connection) -> BTreeMap<i64, ObservedRun> {
-    let sql = format!("SELECT id, finished_at IS NOT NULL, {} FROM runs", COUNTS.join(", "));
+    let sql =
+        format!("SELECT id, finished_at IS NOT NULL, requests, {} FROM runs", COUNTS.join(", "));
     let runs = each(store, &sql, |row| {
         let counts = COUNTS.iter().map(|name| Ok(((*name).to_owned(), row.get(*name)?)));
         let counts = counts.collect::<rusqlite::Result<_>>()?;
-        Ok((row.get(0)?, ObservedRun { is_ended: row.get(1)?, counts, changes: BTreeMap::new() }))
+        let (is_ended, requests, changes) = (row.get(1)?, row.get(2)?, BTreeMap::new());
+        Ok((row.get(0)?, ObservedRun { is_ended, requests, counts, changes }))
     });
     let mut runs: BTreeMap<i64, ObservedRun> = runs.into_iter().collect();
     let sql =

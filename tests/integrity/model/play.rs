@@ -1,17 +1,19 @@
 //! Plays a history against the program and against the contract, and compares the two after each
 //! step.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::compare::{Checked, compare, ensure};
 use super::contract::Contract;
 use super::cursor::Cursor;
 use super::follow::{Active, Outcome};
-use super::history::{End, Step, Sync, Work, list};
+use super::history::{End, Step, Sync, Who, Work, list};
 use super::observed::{Observed, wrong};
-use super::world::{Api, Events, Resolves, number};
+use super::world::{Api, Events, Resolves, email, number};
 use crate::program::TestDir;
 use crate::recorder::{Part, Recording};
 
@@ -22,6 +24,7 @@ pub(crate) struct Figures {
     pub(crate) kills: u64,
     pub(crate) stops: u64,
     pub(crate) undone: u64,
+    pub(crate) forgotten: u64,
     pub(crate) changes: u64,
 }
 
@@ -31,6 +34,7 @@ impl std::ops::AddAssign for Figures {
         self.kills += other.kills;
         self.stops += other.stops;
         self.undone += other.undone;
+        self.forgotten += other.forgotten;
         self.changes += other.changes;
     }
 }
@@ -72,7 +76,6 @@ impl Player {
         for number in 0..3 {
             dir.write(&format!("{number}.csv"), &list(number).join("\n"));
         }
-        dir.write("other-key", "another");
         let recording = Recording::of(&dir.store());
         Self {
             dir,
@@ -94,6 +97,13 @@ impl Player {
             }
             Step::Sync(sync) => self.sync(sync),
             Step::DryRun(number) => self.dry_run(*number),
+            Step::Forget(who) => self.forget(*who),
+            Step::UndoForget(who) => self.undo_forget(*who),
+            Step::Clock(days) => {
+                self.dir.clock_jumps(SignedDuration::from_hours(24 * days));
+                self.contract.today += days;
+                Ok(())
+            }
             Step::Backup => {
                 self.back_up();
                 Ok(())
@@ -111,7 +121,8 @@ impl Player {
     }
 
     fn dry_run(&mut self, number: usize) -> Checked {
-        self.api.expect(Events::default());
+        let keys = self.api.expect(Events::default());
+        self.dir.write("key", &keys.right);
         let before = self.files();
         let exit = self.dir.sync(&[&format!("{number}.csv"), "--dry-run"]);
         ensure!(exit == 0, "exit {exit}");
@@ -136,10 +147,64 @@ impl Player {
             std::fs::write(self.dir.path(&format!("s.db{}", part.suffix())), bytes)
                 .expect("a file");
         }
-        self.contract = backup.contract.clone();
+        let today = self.contract.today;
+        self.contract = Contract { today, ..backup.contract.clone() };
         self.cursor.store_was_restored(&backup.cursor);
         let observation = self.observe();
         self.check(&observation)
+    }
+
+    fn forget(&mut self, who: Who) -> Checked {
+        let is_there = self.dir.store().exists();
+        self.process_begins();
+        let exit = self.dir.forget(&[&who.name()]);
+        let erased = self.contract.forget(who);
+        let expected = u8::from(erased.is_none());
+        ensure!(exit == expected, "exit {exit}");
+        if let Some(emails) = erased {
+            self.figures.forgotten += 1;
+            self.is_overwritten(&emails)?;
+        }
+        if !is_there {
+            return Ok(());
+        }
+        let observation = self.observe();
+        self.check(&observation)
+    }
+
+    /// No byte in the files says an email that was erased, unless another customer's row does.
+    fn is_overwritten(&self, emails: &BTreeSet<usize>) -> Checked {
+        let known = |text: &String| {
+            self.contract.feed.iter().flatten().any(|told| told == text)
+                || self
+                    .contract
+                    .customers
+                    .values()
+                    .any(|it| it.fields.values().flatten().any(|field| field == text))
+        };
+        for text in emails.iter().map(|number| email(*number)).filter(|text| !known(text)) {
+            for spelled in [text.to_uppercase(), text] {
+                let holds = |file: &[u8]| {
+                    file.windows(spelled.len()).any(|part| part == spelled.as_bytes())
+                };
+                let held = self.files().into_iter().find(|(_, bytes)| holds(bytes));
+                ensure!(held.is_none(), "{spelled} is still in {:?}", held.map(|(part, _)| part));
+            }
+        }
+        Ok(())
+    }
+
+    fn undo_forget(&mut self, who: Who) -> Checked {
+        self.process_begins();
+        let exit = self.dir.forget(&["--undo", &who.name()]);
+        let expected = u8::from(!self.contract.undo_forget(who));
+        ensure!(exit == expected, "exit {exit}");
+        let observation = self.observe();
+        self.check(&observation)
+    }
+
+    fn process_begins(&mut self) {
+        self.cursor.process_begins(self.dir.now().as_microsecond());
     }
 
     /// What is in the store; nothing, as long as it is not made.
@@ -160,6 +225,7 @@ impl Player {
 
     fn sync(&mut self, sync: &Sync) -> Checked {
         let before = self.contract.clone();
+        self.process_begins();
         let exit = self.run(sync);
         let is_killed = self.recording.was_killed();
         self.figures.runs += 1;
@@ -200,10 +266,6 @@ impl Player {
         if sync.skips_fresh {
             args.extend(["--max-age".to_owned(), "1h".to_owned()]);
         }
-        if sync.has_wrong_key {
-            let key = self.dir.path("other-key").to_string_lossy().into_owned();
-            args.extend(["--api-key-file".to_owned(), key]);
-        }
         let mut events = Events { race, ..Events::default() };
         match sync.end {
             End::Itself | End::Killed(_) => {}
@@ -217,7 +279,9 @@ impl Player {
                 events.terminate_at = Some(at);
             }
         }
-        self.api.expect(events);
+        let keys = self.api.expect(events);
+        let key = if sync.has_wrong_key { keys.wrong } else { keys.right };
+        self.dir.write("key", &key);
         if let End::Killed(operations) = sync.end {
             self.recording.kill_after(operations);
         }
@@ -247,6 +311,9 @@ impl Player {
         let Some(Observation { store, observed }) = observation else { return Ok(()) };
         wrong(store, observed)?;
         compare(&self.contract, observed)?;
+        for (id, run) in &mut self.contract.runs {
+            run.requests = observed.runs[id].requests;
+        }
         self.figures.changes += self.cursor.read(observed)?;
         Ok(())
     }

@@ -9,8 +9,6 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 use telemetron_sync::sandbox::{self, Reply, Request, Sandbox};
 
-use crate::program::KEY;
-
 /// How many people and emails there are; some emails are those of nobody.
 pub(crate) const PEOPLE: usize = 9;
 pub(crate) const EMAILS: usize = 14;
@@ -213,8 +211,25 @@ pub(crate) struct Events {
     pub(crate) latency: Duration,
 }
 
+/// A process has keys of its own, so that its requests are known by them.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    process: u64,
+    pub(crate) right: String,
+    /// Another organization's.
+    pub(crate) wrong: String,
+}
+
+impl Keys {
+    fn of(process: u64) -> Self {
+        Self { process, right: format!("right-{process}"), wrong: format!("wrong-{process}") }
+    }
+}
+
 struct State {
     world: World,
+    /// The keys of the process that is under way.
+    keys: Keys,
     events: Events,
     requests: u64,
     /// The request that asked for the first email of a race.
@@ -237,6 +252,7 @@ impl Api {
     pub(crate) fn new() -> Self {
         let state = State {
             world: World::new(),
+            keys: Keys::of(0),
             events: Events::default(),
             requests: 0,
             race_began: None,
@@ -261,13 +277,16 @@ impl Api {
         lock(&self.state).world.clone()
     }
 
-    /// Makes the next run meet these.
-    pub(crate) fn expect(&self, events: Events) {
+    /// Makes the next process meet these; it needs one of these keys. What is answered to one before
+    /// it, which was killed while it waited, does not count.
+    pub(crate) fn expect(&self, events: Events) -> Keys {
         let mut state = lock(&self.state);
+        state.keys = Keys::of(state.keys.process + 1);
         state.events = events;
         state.requests = 0;
         state.race_began = None;
         state.answered.clear();
+        state.keys.clone()
     }
 
     /// The emails of the race that the run met, if it met one.
@@ -290,6 +309,10 @@ const RACE: Duration = Duration::from_millis(15);
 
 impl State {
     fn answer(&mut self, request: &Request<'_>) -> Reply {
+        let is = |key: &str| request.key == Some(key);
+        if !is(&self.keys.right) && !is(&self.keys.wrong) {
+            return Reply::error(503, "the process that asked was killed");
+        }
         self.requests += 1;
         if self.events.terminate_at == Some(self.requests) {
             // SAFETY: the run under test handles it.
@@ -298,7 +321,7 @@ impl State {
         let Some(email) = request.email.and_then(number) else {
             return Reply::error(404, "Customer not found");
         };
-        if request.key != Some(KEY) {
+        if is(&self.keys.wrong) {
             return self.stranger(email);
         }
         let latency = self.race(email).unwrap_or(self.events.latency);
@@ -345,4 +368,26 @@ impl State {
         }
         None
     }
+}
+
+#[test]
+fn an_answer_to_a_process_that_was_killed_is_not_the_next_ones() {
+    let api = Api::new();
+    let keys = [api.expect(Events::default()), api.expect(Events::default())];
+    for (number, keys) in keys.iter().enumerate() {
+        let email = email(number);
+        let request = Request {
+            number: 1,
+            at: Duration::ZERO,
+            method: "POST",
+            path: "/",
+            key: Some(&keys.right),
+            body: b"",
+            email: Some(&email),
+            attempt: 1,
+        };
+        lock(&api.state).answer(&request);
+    }
+    let answered: Vec<usize> = api.answered().into_iter().map(|(email, _)| email).collect();
+    assert_eq!(answered, [1]);
 }

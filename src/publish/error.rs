@@ -43,7 +43,24 @@ pub enum PublishError {
     )]
     NoSchema { server: String, schema: String, user: String, message: String },
     #[error("{server}, schema {}: {message}. {advice} Nothing was changed.", escaped(schema))]
-    Database { server: String, schema: String, message: String, advice: &'static str },
+    Database {
+        server: String,
+        schema: String,
+        message: String,
+        advice: &'static str,
+        /// PostgreSQL's SQLSTATE.
+        code: String,
+    },
+    #[error(
+        "{server}, schema {}: {message}. Try again when the server is back. Nothing was changed.",
+        escaped(schema)
+    )]
+    BrokeOff { server: String, schema: String, message: String },
+    #[error(
+        "{server}, schema {}: {message}, just as everything was to be committed, so it may be done or not. Run the same again: nothing is written twice.",
+        escaped(schema)
+    )]
+    CommitBrokeOff { server: String, schema: String, message: String },
     #[error(
         "{server}: organization {} is not published in schema {}. {}",
         escaped(organization),
@@ -86,6 +103,26 @@ fn published(organizations: &[String]) -> String {
 }
 
 impl PublishError {
+    /// An error of a COMMIT.
+    pub(super) fn of_commit(self) -> Self {
+        match self {
+            Self::BrokeOff { server, schema, message } => {
+                Self::CommitBrokeOff { server, schema, message }
+            }
+            other => other,
+        }
+    }
+
+    /// An error of CREATE SCHEMA.
+    pub(super) fn of_creation(self, user: String) -> Self {
+        match self {
+            Self::Database { server, schema, message, code, .. } if code == "42501" => {
+                Self::NoSchema { server, schema, user, message }
+            }
+            other => other,
+        }
+    }
+
     /// How this store was superseded, as a part of a sentence, if that is why nothing was published.
     pub fn supersession(&self) -> Option<String> {
         match self {
@@ -110,32 +147,29 @@ impl From<rusqlite::Error> for PublishError {
     }
 }
 
-/// What to do about an error that PostgreSQL names by its code; `None`: the connection broke off.
-pub(super) fn advice(code: Option<&str>) -> &'static str {
+/// What to do about an error that PostgreSQL names by its code.
+pub(super) fn advice(code: &str) -> &'static str {
     match code {
-        None => "Publish again when the server is back.",
         // No right to use a schema makes it invisible.
-        Some("42501" | "3F000") => {
+        "42501" | "3F000" => {
             "Grant this user the right to use and write the schema and its tables."
         }
-        Some("42P07") => {
-            "A table of another program is in the way: name another schema with --schema."
-        }
-        Some("25006") => "This server only reads: name the one that writes.",
-        Some("21000") => {
+        "42P07" => "A table of another program is in the way: name another schema with --schema.",
+        "25006" => "This server only reads: name the one that writes.",
+        "21000" => {
             "Two customers' ids differ only in U+0000, which PostgreSQL cannot hold: ask the API's vendor."
         }
-        Some("53100") => "The server's disk is full: make room, then publish again.",
-        Some("55P03") => "Another publication of the organization takes long: publish again later.",
-        Some("57014") => "A time limit or an administrator ended the statement: publish again.",
-        Some("57P01" | "57P02" | "57P03") => "Publish again when the server is back.",
-        Some(code) if code.starts_with("53") => {
+        "53100" => "The server's disk is full: make room, then publish again.",
+        "55P03" => "Another publication of the organization takes long: publish again later.",
+        "57014" => "A time limit or an administrator ended the statement: publish again.",
+        "57P01" | "57P02" | "57P03" => "Publish again when the server is back.",
+        code if code.starts_with("53") => {
             "The server is short of connections, memory or disk: publish again later."
         }
-        Some(code) if code.starts_with("08") => "Publish again when the server is back.",
-        Some("42P01" | "42703") => {
+        code if code.starts_with("08") => "Publish again when the server is back.",
+        "42P01" | "42703" => {
             "The schema was changed by another program: publish to another one with --schema."
         }
-        Some(_) => "Publish again; if it stays, please report it.",
+        _ => "Publish again; if it stays, please report it.",
     }
 }

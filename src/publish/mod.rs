@@ -11,6 +11,7 @@ mod merge;
 mod publication;
 mod restore;
 mod schema;
+mod session;
 mod stages;
 
 pub use error::PublishError;
@@ -18,31 +19,12 @@ pub use publication::{Published, PublishedRows, Takeover, publish};
 pub use restore::{Restored, restore};
 
 use crate::display::{clause, shortened};
-use crate::source::{DatabaseUrl, connect_to_postgres};
+use crate::source::DatabaseUrl;
 use error::advice;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor as _, raw_sql};
 use std::fmt;
-use std::time::Duration;
 
 /// The most bytes that PostgreSQL keeps of a name.
 const LONGEST_NAME: usize = 63;
-
-/// A server that does not answer for so long is gone: the driver does not ask whether it still lives. Longer
-/// than the largest merge takes.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
-
-/// A server that dies, or a client, is noticed within half a minute, and no publication waits for another
-/// one longer than that. The plans are for large stages.
-const SETTINGS: &str = "
-    SET LOCAL client_min_messages = warning;
-    SET LOCAL lock_timeout = '60s';
-    SET LOCAL tcp_keepalives_idle = 10;
-    SET LOCAL tcp_keepalives_interval = 5;
-    SET LOCAL tcp_keepalives_count = 3;
-    SET LOCAL idle_in_transaction_session_timeout = '5min';
-    SET LOCAL work_mem = '64MB';
-    SET LOCAL jit = off";
 
 /// The name of a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,47 +68,18 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    async fn connect(&self) -> Result<PgConnection, PublishError> {
-        Ok(connect_to_postgres(&self.url).await?)
-    }
-
-    async fn begin(&self, connection: &mut PgConnection) -> Result<(), PublishError> {
-        self.run(connection, "BEGIN").await?;
-        self.run(connection, SETTINGS).await?;
-        self.use_schema(connection).await
-    }
-
-    /// Unqualified names mean this schema, until the transaction ends.
-    async fn use_schema(&self, connection: &mut PgConnection) -> Result<(), PublishError> {
-        self.run(connection, &format!("SET LOCAL search_path = {}", self.schema.quoted())).await
-    }
-
-    /// Runs statements that have no result.
-    async fn run(&self, connection: &mut PgConnection, sql: &str) -> Result<(), PublishError> {
-        let sql = raw_sql(AssertSqlSafe(sql.to_owned()));
-        self.answer(connection.execute(sql)).await.map(drop)
-    }
-
-    /// Waits for the server's answer.
-    async fn answer<T>(
-        &self,
-        answer: impl Future<Output = sqlx::Result<T>>,
-    ) -> Result<T, PublishError> {
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let minutes = PATIENCE.as_secs() / 60;
-            Err(sqlx::Error::Protocol(format!("no answer within {minutes} minutes")))
-        });
-        answer.map_err(|error| self.explain(&error))
-    }
-
     fn explain(&self, error: &sqlx::Error) -> PublishError {
-        let code = error.as_database_error().map(|error| error.code().unwrap_or_default());
-        PublishError::Database {
-            server: self.url.to_string(),
-            schema: self.schema.name().to_owned(),
-            message: message(error),
-            advice: advice(code.as_deref()),
+        let (server, schema) = (self.url.to_string(), self.schema.name().to_owned());
+        let message = message(error);
+        match error.as_database_error().map(|error| error.code().unwrap_or_default()) {
+            None => PublishError::BrokeOff { server, schema, message },
+            Some(code) => PublishError::Database {
+                server,
+                schema,
+                message,
+                advice: advice(&code),
+                code: code.into_owned(),
+            },
         }
     }
 
@@ -136,18 +89,6 @@ impl Target {
             schema: self.schema.name().to_owned(),
             organization: organization.to_owned(),
             organizations,
-        }
-    }
-
-    fn explain_creation(&self, error: &sqlx::Error) -> PublishError {
-        match error.as_database_error() {
-            Some(refusal) if refusal.code().as_deref() == Some("42501") => PublishError::NoSchema {
-                server: self.url.to_string(),
-                schema: self.schema.name().to_owned(),
-                user: self.url.user(),
-                message: message(error),
-            },
-            _ => self.explain(error),
         }
     }
 }

@@ -3,13 +3,12 @@
 use crate::publish::copy::Lines;
 use crate::publish::error::PublishError;
 use crate::publish::merge::{MERGES, Step, feed};
+use crate::publish::session::{CopyIn, Session, statement};
 use crate::publish::stages::{Extent, STAGES, Stage, note_written};
 use crate::publish::{Target, schema};
 use crate::store::publish_log::{self, Since};
 use crate::store::writer::organization;
 use rusqlite::{Connection, Row, Rows};
-use sqlx::postgres::{PgConnection, PgCopyIn};
-use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -57,10 +56,9 @@ pub async fn publish(
 ) -> Result<Published, PublishError> {
     let organization = organization(reader)?;
     let organization = organization.ok_or_else(|| PublishError::NoOrganization(path.to_owned()))?;
-    let mut connection = target.connect().await?;
-    schema::ensure(&mut connection, target, reader).await?;
-    target.begin(&mut connection).await?;
-    let last = lock(&mut connection, target, &organization).await?;
+    let mut session = Session::begin(target).await?;
+    schema::ensure(&mut session, reader).await?;
+    let last = lock(&mut session, &organization).await?;
     publish_log::ensure_started(reader, path)?;
     // After the lock, so that it is not older than what another process has published meanwhile. Ends when
     // it is dropped, and its temporary tables with it.
@@ -68,10 +66,9 @@ pub async fn publish(
     let store = StoreState::of(&snapshot)?;
     let extent = extent(&snapshot, target, &store, &last, takeover)?;
     let mut publication = Publication {
-        target,
+        session,
         organization: &organization,
         extent,
-        connection,
         created: BTreeSet::new(),
         with_rows: BTreeSet::new(),
         with_nul: 0,
@@ -113,26 +110,19 @@ struct Last {
 }
 
 /// Locks the organization against other publications, until the transaction ends.
-async fn lock(
-    connection: &mut PgConnection,
-    target: &Target,
-    organization: &str,
-) -> Result<Last, PublishError> {
+async fn lock(session: &mut Session<'_>, organization: &str) -> Result<Last, PublishError> {
     let insert = "INSERT INTO _publications
          VALUES ($1, '', 0, now(), 0, 0, '', '') ON CONFLICT DO NOTHING";
-    let insert = sqlx::query(insert).persistent(false).bind(organization);
-    target.answer(insert.execute(&mut *connection)).await?;
+    session.execute(statement(insert).bind(organization)).await?;
     let select = "SELECT store, position, last_change,
              to_char(published_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\" at \"HH24:MI:SS\" UTC\"')
          FROM _publications WHERE organization_id = $1 FOR UPDATE";
-    let select = sqlx::query(select).persistent(false).bind(organization);
-    let row = target.answer(select.fetch_one(&mut *connection)).await?;
-    let explain = |error: sqlx::Error| target.explain(&error);
+    let row = session.fetch_one(statement(select).bind(organization)).await?;
     Ok(Last {
-        store: row.try_get(0).map_err(explain)?,
-        position: row.try_get(1).map_err(explain)?,
-        last_change: row.try_get(2).map_err(explain)?,
-        published_at: row.try_get(3).map_err(explain)?,
+        store: session.get(&row, 0)?,
+        position: session.get(&row, 1)?,
+        last_change: session.get(&row, 2)?,
+        published_at: session.get(&row, 3)?,
     })
 }
 
@@ -166,10 +156,9 @@ fn extent(
 
 /// A publication in its transaction.
 struct Publication<'a> {
-    target: &'a Target,
+    session: Session<'a>,
     organization: &'a str,
     extent: Extent,
-    connection: PgConnection,
     /// The stages that are there.
     created: BTreeSet<&'static str>,
     /// Those that have rows.
@@ -205,20 +194,18 @@ impl Publication<'_> {
         line(&mut lines, stage, first)?;
         self.create(stage).await?;
         self.with_rows.insert(stage.name);
-        let target = self.target;
-        let statement = format!("COPY {} FROM STDIN", stage.name);
-        let mut copy = target.answer(self.connection.copy_in_raw(&statement)).await?;
+        let mut copy = self.session.copy_into(stage.name).await?;
         while let Some(row) = rows.next()? {
             line(&mut lines, stage, row)?;
             if lines.bytes.len() >= PIECE {
-                target.answer(send(&mut copy, &mut lines)).await?;
+                send(&mut copy, &mut lines).await?;
             }
         }
-        target.answer(send(&mut copy, &mut lines)).await?;
-        let copied = target.answer(copy.finish()).await?;
+        send(&mut copy, &mut lines).await?;
+        let copied = copy.finish().await?;
         self.with_nul += lines.with_nul;
         if copied > ANALYZED_ROWS {
-            self.target.run(&mut self.connection, &format!("ANALYZE {}", stage.name)).await?;
+            self.session.run(&format!("ANALYZE {}", stage.name)).await?;
         }
         Ok(())
     }
@@ -228,7 +215,7 @@ impl Publication<'_> {
             return Ok(());
         }
         let create = format!("CREATE TEMP TABLE {} ({}) ON COMMIT DROP", stage.name, stage.columns);
-        self.target.run(&mut self.connection, &create).await
+        self.session.run(&create).await
     }
 
     /// Merges the stages into the published tables, the feed last.
@@ -257,9 +244,9 @@ impl Publication<'_> {
             }
             let is_select = sql.starts_with("SELECT");
             let has_organization = sql.contains("$1");
-            let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-            let query = if has_organization { query.bind(self.organization) } else { query };
-            let done = self.target.answer(query.execute(&mut self.connection)).await?;
+            let step = statement(sql);
+            let step = if has_organization { step.bind(self.organization) } else { step };
+            let done = self.session.execute(step).await?;
             written += if is_select { 0 } else { done.rows_affected() };
         }
         Ok(written)
@@ -271,17 +258,17 @@ impl Publication<'_> {
                  published_at = clock_timestamp(), position = $4, last_change = $5, salt = $6,
                  program_version = $7
              WHERE organization_id = $1";
-        let note = sqlx::query(note).persistent(false).bind(self.organization).bind(&store.id);
+        let note = statement(note).bind(self.organization).bind(&store.id);
         let note = note.bind(i64::from(last.store != store.id)).bind(store.position);
         let note = note.bind(store.last_change).bind(&store.salt).bind(env!("CARGO_PKG_VERSION"));
-        self.target.answer(note.execute(&mut self.connection)).await?;
-        self.target.run(&mut self.connection, "COMMIT").await
+        self.session.execute(note).await?;
+        self.session.commit().await
     }
 }
 
-async fn send(copy: &mut PgCopyIn<&mut PgConnection>, lines: &mut Lines) -> sqlx::Result<()> {
+async fn send(copy: &mut CopyIn<'_>, lines: &mut Lines) -> Result<(), PublishError> {
     if !lines.bytes.is_empty() {
-        copy.send(&lines.bytes[..]).await?;
+        copy.send(&lines.bytes).await?;
         lines.bytes.clear();
     }
     Ok(())

@@ -1,16 +1,16 @@
 //! Makes a store from what was published.
 
 use crate::publish::error::{MOST_NAMED, PublishError};
+use crate::publish::session::{Session, statement};
 use crate::publish::{Target, schema};
 use crate::store::writer::claim;
 use crate::store::{Store, publish_log};
 use crate::time;
-use futures::StreamExt as _;
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::postgres::PgRow;
+use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -132,10 +132,9 @@ pub async fn restore(
         beside.as_ref().map_or_else(|_| PathBuf::new(), |dir| dir.path().join("store"));
     let _beside = beside.map_err(no_store)?;
     let mut store = Store::open(&unfinished)?;
-    let mut connection = target.connect().await?;
-    schema::ensure_published(&mut connection, target, organization, &store.connection).await?;
-    target.begin(&mut connection).await?;
-    let mut published = Published { target, organization, connection };
+    let mut session = Session::begin(target).await?;
+    schema::ensure_published(&mut session, organization, &store.connection).await?;
+    let mut published = Published { organization, session };
     let salt = published.lock().await?;
     let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let restored = published.copy_all(&transaction).await?;
@@ -181,20 +180,17 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// What is published of an organization, in a transaction.
 struct Published<'a> {
-    target: &'a Target,
     organization: &'a str,
-    connection: PgConnection,
+    session: Session<'a>,
 }
 
 impl Published<'_> {
     /// Locks it against publications. Returns the salt of the digests.
     async fn lock(&mut self) -> Result<Vec<u8>, PublishError> {
-        let explain = |error: sqlx::Error| self.target.explain(&error);
         let select = "SELECT salt FROM _publications WHERE organization_id = $1 FOR UPDATE";
-        let select = sqlx::query_scalar(select).persistent(false).bind(self.organization);
-        let salt = select.fetch_optional(&mut self.connection).await.map_err(explain)?;
-        match salt {
-            Some(salt) => Ok(salt),
+        let select = statement(select).bind(self.organization);
+        match self.session.fetch_optional(select).await? {
+            Some(row) => self.session.get(&row, 0),
             None => Err(self.not_published().await?),
         }
     }
@@ -202,10 +198,10 @@ impl Published<'_> {
     async fn not_published(&mut self) -> Result<PublishError, PublishError> {
         let select = "SELECT organization_id FROM _publications ORDER BY 1 LIMIT $1";
         let limit = i64::try_from(MOST_NAMED).unwrap_or(i64::MAX).saturating_add(1);
-        let select = sqlx::query_scalar(select).persistent(false).bind(limit);
-        let organizations = select.fetch_all(&mut self.connection).await;
-        let organizations = organizations.map_err(|error| self.target.explain(&error))?;
-        Ok(self.target.not_published(self.organization, organizations))
+        let rows = self.session.fetch_all(statement(select).bind(limit)).await?;
+        let organizations = rows.iter().map(|row| self.session.get(row, 0));
+        let organizations = organizations.collect::<Result<_, _>>()?;
+        Ok(self.session.target().not_published(self.organization, organizations))
     }
 
     async fn copy_all(&mut self, store: &Connection) -> Result<Restored, PublishError> {
@@ -224,15 +220,14 @@ impl Published<'_> {
 
     /// Returns how many rows there were.
     async fn copy(&mut self, part: &Part, store: &Connection) -> Result<u64, PublishError> {
-        let explain = |error: sqlx::Error| self.target.explain(&error);
+        let target = self.session.target();
         let mut insert = store.prepare(part.insert)?;
-        let select = sqlx::query(AssertSqlSafe(part.select.to_owned())).persistent(false);
-        let mut rows = select.bind(self.organization).fetch(&mut self.connection);
+        let mut rows = self.session.fetch(statement(part.select).bind(self.organization));
         let mut count = 0;
-        while let Some(row) = rows.next().await {
-            let row = row.map_err(explain)?;
+        while let Some(row) = rows.next().await? {
             let values = (0..row.len()).map(|at| value(&row, at)).collect::<Result<Vec<_>, _>>();
-            insert.execute(params_from_iter(values.map_err(explain)?))?;
+            let values = values.map_err(|error| target.explain(&error))?;
+            insert.execute(params_from_iter(values))?;
             count += 1;
         }
         Ok(count)
@@ -248,10 +243,9 @@ impl Published<'_> {
         let note = "UPDATE _publications
              SET store = $2, epoch = epoch + 1, position = $3, last_change = $4
              WHERE organization_id = $1";
-        let note = sqlx::query(note).persistent(false).bind(self.organization).bind(store);
-        let noted = note.bind(position).bind(last_change).execute(&mut self.connection).await;
-        noted.map_err(|error| self.target.explain(&error))?;
-        self.target.run(&mut self.connection, "COMMIT").await
+        let note = statement(note).bind(self.organization).bind(store).bind(position);
+        self.session.execute(note.bind(last_change)).await?;
+        self.session.commit().await
     }
 }
 

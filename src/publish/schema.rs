@@ -2,9 +2,8 @@
 
 use crate::publish::Target;
 use crate::publish::error::PublishError;
+use crate::publish::session::{Session, statement};
 use rusqlite::Connection;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor as _, Row as _, raw_sql};
 
 /// The migrations, in order; see `migrations/postgres/README.md`.
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_publish.sql")];
@@ -66,64 +65,57 @@ enum Found {
 
 /// Makes sure that the schema is there and up to date. Descriptions of columns come from `store`.
 pub(super) async fn ensure(
-    connection: &mut PgConnection,
-    target: &Target,
+    session: &mut Session<'_>,
     store: &Connection,
 ) -> Result<(), PublishError> {
-    if is_current(find(connection, target).await?, target)? {
+    let target = session.target();
+    if is_current(find(session).await?, target)? {
         return Ok(());
     }
-    target.run(connection, "BEGIN").await?;
     // One program at a time creates or migrates.
     let lock = "SELECT pg_advisory_xact_lock(hashtext('telemetron-sync'), hashtext($1))";
-    let locked = sqlx::query(lock).persistent(false).bind(target.schema.name());
-    locked.execute(&mut *connection).await.map_err(|error| target.explain(&error))?;
-    let found = find(connection, target).await?;
+    session.execute(statement(lock).bind(target.schema.name())).await?;
+    let found = find(session).await?;
     if matches!(found, Found::NoSchema) {
-        let create = format!("CREATE SCHEMA {}", target.schema.quoted());
-        let created = connection.execute(raw_sql(AssertSqlSafe(create))).await;
-        created.map_err(|error| target.explain_creation(&error))?;
+        let created = session.run(&format!("CREATE SCHEMA {}", target.schema.quoted())).await;
+        created.map_err(|error| error.of_creation(target.url.user()))?;
     }
     if !is_current(found, target)? {
-        migrate(connection, target, store).await?;
+        migrate(session, store).await?;
     }
-    target.run(connection, "COMMIT").await
+    session.commit().await?;
+    session.begin_again().await
 }
 
 /// The same where nothing is created: a schema without our tables has nothing to restore.
 pub(super) async fn ensure_published(
-    connection: &mut PgConnection,
-    target: &Target,
+    session: &mut Session<'_>,
     organization: &str,
     store: &Connection,
 ) -> Result<(), PublishError> {
-    match find(connection, target).await? {
-        Found::NoSchema | Found::Nothing => Err(target.not_published(organization, Vec::new())),
-        Found::Version { .. } => ensure(connection, target, store).await,
+    match find(session).await? {
+        Found::NoSchema | Found::Nothing => {
+            Err(session.target().not_published(organization, Vec::new()))
+        }
+        Found::Version { .. } => ensure(session, store).await,
     }
 }
 
-async fn find(connection: &mut PgConnection, target: &Target) -> Result<Found, PublishError> {
-    let schema = target.schema.name();
+async fn find(session: &mut Session<'_>) -> Result<Found, PublishError> {
+    let schema = &session.target().schema;
     let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1),
          EXISTS (SELECT FROM pg_catalog.pg_class AS c
              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
              WHERE n.nspname = $1 AND c.relname = '_schema_version')";
-    let exists = sqlx::query(exists).persistent(false).bind(schema);
-    let explain = |error: sqlx::Error| target.explain(&error);
-    let row = exists.fetch_one(&mut *connection).await.map_err(explain)?;
-    match (row.try_get(0).map_err(explain)?, row.try_get(1).map_err(explain)?) {
+    let row = session.fetch_one(statement(exists).bind(schema.name())).await?;
+    match (session.get(&row, 0)?, session.get(&row, 1)?) {
         (false, _) => Ok(Found::NoSchema),
         (true, false) => Ok(Found::Nothing),
         (true, true) => {
-            let select = format!(
-                "SELECT version, program_version FROM {}._schema_version",
-                target.schema.quoted()
-            );
-            let row = sqlx::query(AssertSqlSafe(select)).persistent(false);
-            let row = row.fetch_one(&mut *connection).await.map_err(explain)?;
-            let version = row.try_get(0).map_err(explain)?;
-            Ok(Found::Version { version, made_by: row.try_get(1).map_err(explain)? })
+            let quoted = schema.quoted();
+            let select = format!("SELECT version, program_version FROM {quoted}._schema_version");
+            let row = session.fetch_one(statement(select)).await?;
+            Ok(Found::Version { version: session.get(&row, 0)?, made_by: session.get(&row, 1)? })
         }
     }
 }
@@ -147,38 +139,24 @@ fn is_current(found: Found, target: &Target) -> Result<bool, PublishError> {
     }
 }
 
-async fn migrate(
-    connection: &mut PgConnection,
-    target: &Target,
-    store: &Connection,
-) -> Result<(), PublishError> {
-    target.use_schema(connection).await?;
+async fn migrate(session: &mut Session<'_>, store: &Connection) -> Result<(), PublishError> {
     let begin = "CREATE TABLE IF NOT EXISTS _schema_version (
              version integer NOT NULL, program_version text NOT NULL)";
-    target.run(connection, begin).await?;
+    session.run(begin).await?;
     let version = "SELECT coalesce(max(version), 0) FROM _schema_version";
-    let version: i32 = sqlx::query_scalar(version)
-        .persistent(false)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(|error| target.explain(&error))?;
+    let version = session.fetch_one(statement(version)).await?;
+    let version: i32 = session.get(&version, 0)?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        target.run(connection, migration).await?;
+        session.run(migration).await?;
     }
-    target.run(connection, "DELETE FROM _schema_version").await?;
-    let note = "INSERT INTO _schema_version VALUES ($1, $2)";
-    let note = sqlx::query(note).persistent(false).bind(newest());
-    let noted = note.bind(env!("CARGO_PKG_VERSION")).execute(&mut *connection).await;
-    noted.map_err(|error| target.explain(&error))?;
-    describe(connection, target, store).await
+    session.run("DELETE FROM _schema_version").await?;
+    let note = statement("INSERT INTO _schema_version VALUES ($1, $2)");
+    session.execute(note.bind(newest()).bind(env!("CARGO_PKG_VERSION"))).await?;
+    describe(session, store).await
 }
 
 /// Fills `data_dictionary` with the columns as PostgreSQL has them.
-async fn describe(
-    connection: &mut PgConnection,
-    target: &Target,
-    store: &Connection,
-) -> Result<(), PublishError> {
+async fn describe(session: &mut Session<'_>, store: &Connection) -> Result<(), PublishError> {
     let mut select =
         store.prepare("SELECT table_name, column_name, meaning FROM data_dictionary")?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -191,14 +169,14 @@ async fn describe(
         let of = |row: &(String, String, String)| [&row.0, &row.1, &row.2][at].clone();
         meanings.iter().map(of).collect::<Vec<String>>()
     });
-    target.run(connection, "DELETE FROM data_dictionary").await?;
+    session.run("DELETE FROM data_dictionary").await?;
     let fill = "INSERT INTO data_dictionary
          SELECT c.table_name, c.column_name, c.data_type, coalesce(m.meaning, $5)
          FROM information_schema.columns AS c
          LEFT JOIN unnest($1::text[], $2::text[], $3::text[]) AS m (table_name, column_name, meaning)
              ON m.table_name = c.table_name AND m.column_name = c.column_name
          WHERE c.table_schema = $4 AND c.table_name NOT LIKE '\\_%'";
-    let fill = sqlx::query(fill).persistent(false).bind(tables).bind(columns).bind(texts);
-    let filled = fill.bind(target.schema.name()).bind(ORGANIZATION).execute(connection).await;
-    filled.map(drop).map_err(|error| target.explain(&error))
+    let fill = statement(fill).bind(tables).bind(columns).bind(texts);
+    let fill = fill.bind(session.target().schema.name()).bind(ORGANIZATION);
+    session.execute(fill).await.map(drop)
 }

@@ -38,6 +38,18 @@ def run(*command):
     return process.wait()
 
 
+def is_superseded(store):
+    """Whether another worker has taken the organization over, with a newer store."""
+    report = subprocess.run(["telemetron-sync", "report", "--store", store], capture_output=True, text=True)
+    return "Stop using this store" in report.stdout
+
+
+def set_aside(store):
+    for end in ("", "-wal", "-shm"):
+        if Path(store + end).exists():
+            Path(store + end).replace(f"{store}.superseded{end}")
+
+
 @dag(
     schedule="7 * * * *",
     start_date=datetime(2026, 1, 1),
@@ -66,6 +78,9 @@ def telemetron_fleet():
             code = run("publish", "--store", store)
             if code:
                 raise RuntimeError("The store is right, but not published.")
+        if code == 1 and is_superseded(store):
+            set_aside(store)
+            raise RuntimeError("Another worker took over: tried again with what it published.")
         if code in NEEDS_A_PERSON:
             raise AirflowFailException(f"Exit code {code}: see the log.")
         if code:

@@ -81,6 +81,11 @@ pub enum PublishError {
     StoreExists(PathBuf),
     #[error("The store {} cannot be created: {reason}.", shown(path))]
     NoStore { path: PathBuf, reason: std::io::Error },
+    #[error(
+        "Nothing was published: several customers' ids differ only in U+0000, which PostgreSQL cannot hold: {}. Ask the API's vendor for other ids.",
+        shortened(.0)
+    )]
+    SameIds(String),
     #[error("The publication cannot be started: {0}.")]
     Setup(std::io::Error),
 }
@@ -147,18 +152,21 @@ impl From<rusqlite::Error> for PublishError {
     }
 }
 
-/// What to do about an error that PostgreSQL names by its code.
-pub(super) fn advice(code: &str) -> &'static str {
+/// What to do about an error that PostgreSQL names by its code, or PgBouncer in its message.
+pub(super) fn advice(code: &str, message: &str) -> &'static str {
     match code {
+        "08P01" if message.contains("statement pooling") => {
+            "Use a PgBouncer pool in transaction or session mode, or the server itself."
+        }
+        "08P01" if message.contains("query_wait_timeout") => {
+            "Every session of the pool is in use: publish again later."
+        }
         // No right to use a schema makes it invisible.
         "42501" | "3F000" => {
             "Grant this user the right to use and write the schema and its tables."
         }
         "42P07" => "A table of another program is in the way: name another schema with --schema.",
         "25006" => "This server only reads: name the one that writes.",
-        "21000" => {
-            "Two customers' ids differ only in U+0000, which PostgreSQL cannot hold: ask the API's vendor."
-        }
         "53100" => "The server's disk is full: make room, then publish again.",
         "55P03" => "Another publication of the organization takes long: publish again later.",
         "57014" => "A time limit or an administrator ended the statement: publish again.",

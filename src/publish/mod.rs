@@ -76,8 +76,8 @@ impl Target {
             Some(code) => PublishError::Database {
                 server,
                 schema,
+                advice: advice(&code, &message),
                 message,
-                advice: advice(&code),
                 code: code.into_owned(),
             },
         }

@@ -4,7 +4,7 @@ use crate::publish::copy::Lines;
 use crate::publish::error::PublishError;
 use crate::publish::merge::{MERGES, Step, feed};
 use crate::publish::session::{CopyIn, Session, statement};
-use crate::publish::stages::{Extent, STAGES, Stage, note_written};
+use crate::publish::stages::{Extent, STAGES, Stage, note_written, same_id};
 use crate::publish::{Target, schema};
 use crate::store::publish_log::{self, Since};
 use crate::store::writer::organization;
@@ -171,6 +171,9 @@ impl Publication<'_> {
     async fn stage(&mut self, store: &Connection, last_change: i64) -> Result<(), PublishError> {
         if let Extent::WrittenSince(position) = self.extent {
             note_written(store, position)?;
+        }
+        if let Some(id) = same_id(store, self.extent)? {
+            return Err(PublishError::SameIds(id));
         }
         for stage in STAGES {
             let Some(select) = stage.select(self.extent) else { continue };

@@ -2,6 +2,7 @@
 
 use crate::publish::copy::Cell::{self, IsJson, Time, Value};
 use rusqlite::{Connection, Result};
+use std::collections::HashSet;
 
 /// How much of the store is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,10 +211,58 @@ pub(super) fn note_written(store: &Connection, position: i64) -> Result<()> {
     )
 }
 
+/// An id that several customers have once U+0000 is U+FFFD, if one of the customers to be published has such an
+/// id.
+pub(super) fn same_id(store: &Connection, extent: Extent) -> Result<Option<String>> {
+    let customers = match extent {
+        Extent::All => "_customers AS c",
+        Extent::WrittenSince(_) => WRITTEN_CUSTOMERS,
+    };
+    let is_strange = "(instr(c.id, char(0)) OR instr(c.id, char(65533)))";
+    let exists = format!("SELECT EXISTS (SELECT 1 FROM {customers} WHERE {is_strange})");
+    if !store.query_row(&exists, [], |row| row.get(0))? {
+        return Ok(None);
+    }
+    // SQLite's replace() cannot look for U+0000.
+    let mut select =
+        store.prepare(&format!("SELECT c.id FROM _customers AS c WHERE {is_strange}"))?;
+    let ids = select.query_map([], |row| row.get::<_, String>(0))?;
+    let mut seen = HashSet::new();
+    for id in ids {
+        let published = id?.replace('\0', "\u{fffd}");
+        if !seen.insert(published.clone()) {
+            return Ok(Some(published));
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Store;
+
+    #[test]
+    fn ids_that_differ_only_in_nul_are_found() {
+        let store = Store::temporary().unwrap().connection;
+        note_written(&store, 0).unwrap();
+        let insert = "INSERT INTO _customers (id, first_seen_at, changed_at, synced_at, request)
+             VALUES (?1, 'a', 'a', 'a', 1)";
+        let mut add = |id: &str| store.execute(insert, [id]).map(drop).unwrap();
+        for id in ["a", "ab", "a\0b", "a\u{fffd}"] {
+            add(id);
+            assert_eq!(same_id(&store, Extent::All).unwrap(), None, "{id:?}");
+        }
+        add("a\u{fffd}b");
+        let same = Some("a\u{fffd}b".to_owned());
+        assert_eq!(same_id(&store, Extent::All).unwrap(), same);
+        // Nothing of it is to be published, then one of both.
+        assert_eq!(same_id(&store, Extent::WrittenSince(0)).unwrap(), None);
+        store
+            .execute("INSERT INTO temp.written_customers SELECT max(key) FROM _customers", [])
+            .unwrap();
+        assert_eq!(same_id(&store, Extent::WrittenSince(0)).unwrap(), same);
+    }
 
     #[test]
     fn every_stage_can_be_read_in_both_extents() {

@@ -112,6 +112,8 @@ pub enum SourceError {
         "{server}: the query returns no column. Give one SELECT statement whose first column is the email."
     )]
     QueryWithoutColumn { server: String },
+    #[error("{server} gives no connection: {message}. {advice}")]
+    NoConnection { server: String, message: String, advice: &'static str },
     #[error("{server} cannot be read: {message}. {advice}")]
     Database { server: String, message: String, advice: &'static str },
     #[error("{server} broke off after row {row}: {message}. Nothing was planned. {advice}")]
@@ -146,6 +148,7 @@ impl SourceError {
             | Self::QueryRefused { .. }
             | Self::QueryWrites { .. }
             | Self::QueryWithoutColumn { .. }
+            | Self::NoConnection { .. }
             | Self::Database { .. }
             | Self::BrokeOff { .. } => SourceErrorKind::Unusable,
         }

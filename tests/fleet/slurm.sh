@@ -7,97 +7,27 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 program=$(realpath "${1:-target/debug/telemetron-sync}")
 sample=$PWD/samples/slurm/fleet.sbatch
-dir=$(mktemp -d)
-chmod 755 "$dir"
-mkdir "$dir"/{bin,state,db,local,run}
-ln -s "$program" "$dir/bin/telemetron-sync"
+. tests/fleet/common.sh
+mkdir "$dir/state"
 # 78 seconds for organization 2: the lost node's task is still at work when another node takes over.
 customers=800 of_2=1400 rate=18
 
-# Everything that was started, by id: processes, and the sessions that the nodes are.
-started=()
-cleanup() {
-  local code=$?
-  [ "$code" = 0 ] || tail -n 20 "$dir"/*.log 2>/dev/null || true
-  for job in "$dir"/run/*; do [ ! -f "$job" ] || kill -KILL "$(cat "$job")" 2>/dev/null || true; done
-  # PostgreSQL first, as it wants it: killed, it would leave its shared memory behind.
-  [ ! -s "$dir/db/postmaster.pid" ] || kill -QUIT "$(head -n 1 "$dir/db/postmaster.pid")" 2>/dev/null || true
-  sleep 0.5
-  for id in "${started[@]}"; do kill -KILL -- "-$id" 2>/dev/null || kill -KILL "$id" 2>/dev/null || true; done
-  # What the tasks started carries this folder in its environment.
-  for environ in /proc/[0-9]*/environ; do
-    id=${environ#/proc/} id=${id%/environ}
-    [ "$id" = $$ ] || ! grep -qzF "FLEET_TEST=$dir" "$environ" 2>/dev/null || kill -KILL "$id" 2>/dev/null || true
-  done
-  sleep 0.5
-  rm -rf "$dir"
-  exit "$code"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-
-step() { printf '%3ss  %s\n' "$SECONDS" "$1"; }
-until_true() { # what, seconds, command…
-  local what=$1 end=$((SECONDS + $2)); shift 2
-  until "$@" >/dev/null 2>&1; do
-    [ "$SECONDS" -lt "$end" ] || { echo "waited in vain: $what"; exit 1; }
-    sleep 0.3
-  done
-}
-background() { # log, command…
-  local log=$1; shift
-  setsid "$@" >>"$dir/$log.log" 2>&1 &
-  started+=($!)
-  disown $!
-}
-port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
 step 'PostgreSQL'
-bin=$(dirname "$(ls /usr/lib/postgresql/*/bin/postgres | tail -n 1)")
-chown postgres "$dir/db"
-as_postgres() { setpriv --reuid postgres --regid postgres --clear-groups "$@"; }
-(cd "$dir/db" && as_postgres "$bin/initdb" -D "$dir/db" -U postgres --auth=trust --no-sync >/dev/null)
-db=$(port)
-background postgres setpriv --reuid postgres --regid postgres --clear-groups \
-  "$bin/postgres" -D "$dir/db" -p "$db" -k "$dir/db" -c listen_addresses=127.0.0.1 -c fsync=off
-url=postgres://postgres@127.0.0.1:$db/postgres
-sql() { psql -X -A -t -v ON_ERROR_STOP=1 "$url" -c "$1"; }
-until_true 'PostgreSQL starts' 30 sql 'SELECT 1'
+start_postgres
 
 step 'the API: four organizations'
-sandbox() { # name, option…
-  local name=$1 port; shift
-  port=$(port)
-  background "$name" "$program" sandbox --listen "127.0.0.1:$port" --organizations 4 --latency 5ms --jitter 5ms "$@"
-  until_true "the sandbox starts: $name" 30 grep -q org_sandbox_4 "$dir/$name.log"
-  api=http://127.0.0.1:$port/api/ext-v1
-}
 # One machine keeps to its rate, and two with one key exceed the limit. The truth has no limit.
 limit=(--rate-limit 25/s)
 sandbox before "${limit[@]}"; before=$api
 sandbox truth-before; truth_before=$api
 sandbox after --revision 8 "${limit[@]}"; after=$api
 sandbox truth-after --revision 8; truth_after=$api
-# Some customers have a second address.
-list() { echo email; for n in $(seq "$1"); do echo "person$n@example.com"; [ $((n % 10)) != 0 ] || echo "person$n+shop@example.com"; done; }
 list $((customers * 10 / 11)) >"$dir/list.csv"
 list $((of_2 * 10 / 11)) >"$dir/list2.csv"
 list 120 >"$dir/second.csv"
-fleet() { # file, API, list
-  local file=$1 api=$2 list=$3
-  echo name,source,store,api_url,key_file,rate >"$dir/$file"
-  for n in 1 2 3 4; do
-    [ "$n" != 2 ] || list=${list/list.csv/list2.csv}
-    echo "org_sandbox_$n,$dir/$list,$dir/local/$n.db,$api,$dir/key$n,$rate/s" >>"$dir/$file"
-    list=$3
-  done
-}
-fleet fleet.csv "$before" list.csv
-fleet second-fleet.csv "$after" second.csv
-for n in 1 2 3 4; do
-  install -m 600 /dev/null "$dir/key$n"
-  echo "sandbox-$n" >"$dir/key$n"
-done
+fleet "$before" list.csv list2.csv list.csv list.csv >"$dir/fleet.csv"
+fleet "$after" second.csv second.csv second.csv second.csv >"$dir/second-fleet.csv"
+keys
 
 step 'Slurm: a controller and three nodes'
 dd if=/dev/urandom of="$dir/munge.key" bs=1024 count=1 status=none
@@ -154,11 +84,7 @@ submit() { # fleet file, array, output
     sbatch --parsable --array="$2" --chdir="$dir" --output="$dir/$3" "$sample"
 }
 job=$(submit fleet.csv 1-4 task-%a.log)
-of() { sql "SELECT $1 WHERE organization_id = 'org_sandbox_$2' $3"; } # select, organization, and …
-published() { # at least this many emails of organization n
-  [ "$(of 'count(*) FROM telemetron.lookups' "$1" 'AND outcome IS NOT NULL')" -ge "$2" ]
-}
-begun() { [ -n "$(of 'epoch FROM telemetron.publications' "$1" '')" ]; }
+begun() { [ -n "$(of 'epoch FROM telemetron.publications' "$1")" ]; }
 for n in 1 2 3 4; do until_true "organization $n has begun" 60 begun "$n"; done
 
 sync_of() { # the id of the sync process of a task
@@ -193,7 +119,7 @@ step "the sync of organization $elsewhere is killed"
 kill -KILL "$victim"
 
 fenced() { ! kill -0 "$lost"; }
-taken() { [ "$(of 'epoch FROM telemetron.publications' 2 '')" -ge 2 ]; }
+taken() { [ "$(of 'epoch FROM telemetron.publications' 2)" -ge 2 ]; }
 until_true 'another node takes organization 2 over' 120 taken
 step 'another node has taken organization 2 over'
 until_true 'the lost node is fenced off' 60 fenced

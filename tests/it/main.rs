@@ -34,6 +34,7 @@ mod ping;
 mod plan;
 mod published_runs;
 mod publishing;
+mod publishing_faults;
 mod quiet;
 mod reading;
 

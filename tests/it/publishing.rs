@@ -142,7 +142,7 @@ fn every_public_row_is_published_and_comes_back() {
 }
 
 /// A store with this many customers of `organization`.
-fn synced(organization: &str, count: usize) -> (TestDir, Api) {
+pub(crate) fn synced(organization: &str, count: usize) -> (TestDir, Api) {
     let (dir, api) = (TestDir::new(), Api::new());
     for email in emails(count) {
         let of_theirs = json!({"organizationId": organization});
@@ -362,7 +362,7 @@ fn what_goes_wrong_is_said_in_a_sentence_without_the_password() {
 }
 
 /// Of the statement, until the server is asked to end its session.
-fn end_session_of(server: &Server, statement: &str) -> bool {
+pub(crate) fn end_session_of(server: &Server, statement: &str) -> bool {
     let end = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE usename = 'reader' AND query LIKE '{statement}%'"

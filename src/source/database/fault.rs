@@ -51,6 +51,8 @@ pub(in crate::source) enum Fault {
     /// Someone else ended the statement.
     Canceled,
     Permission,
+    /// The server starts, stops, or recovers.
+    NotReady,
     /// The server has no connection, memory or disk left.
     Resources,
     /// A pool gives each statement another session.
@@ -76,6 +78,7 @@ impl Fault {
             }
             Self::Canceled => "Someone or a conflict on the server ended the query; run again.",
             Self::Permission => "Grant this user the right to read it (GRANT SELECT).",
+            Self::NotReady => "Run again in a moment, when the server lets connections in.",
             Self::Resources => {
                 "The server is short of connections, memory or disk; run again later."
             }

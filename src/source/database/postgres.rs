@@ -192,7 +192,10 @@ fn of_driver(error: sqlx::Error) -> ServerError {
 fn fault(error: &dyn DatabaseError) -> Fault {
     let (code, message) = (error.code().unwrap_or_default(), error.message());
     match code.as_ref() {
+        // PgBouncer has one code for all that it says.
         _ if message.contains("statement pooling") => Fault::StatementPooling,
+        "08P01" if message.contains("authentication failed") => Fault::Login,
+        "08P01" if message.contains("no more connections allowed") => Fault::Resources,
         "0A000" if message.contains("data-modifying") => Fault::Writes,
         "25006" => Fault::Writes,
         "42601" if starts_with_write(message) => Fault::Writes,
@@ -202,7 +205,7 @@ fn fault(error: &dyn DatabaseError) -> Fault {
         "57014" | "40001" => Fault::Canceled,
         "57P05" | "25P03" | "25P04" => Fault::Timeout,
         "57P01" | "57P02" => Fault::Disconnected,
-        "57P03" => Fault::Resources,
+        "57P03" => Fault::NotReady,
         "42501" => Fault::Permission,
         code if code.starts_with("28") => Fault::Login,
         code if code.starts_with("08") => Fault::Disconnected,

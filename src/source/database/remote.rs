@@ -222,7 +222,7 @@ fn explain_connect(
         About::Fault(Fault::Login) => {
             return SourceError::LoginRefused { server, message, password_help };
         }
-        About::Fault(fault @ Fault::Resources) => fault.advice(),
+        About::Fault(fault @ (Fault::Resources | Fault::NotReady)) => fault.advice(),
         About::Fault(_) => "Check the name of the database and the parameters in the URL.",
         About::Tls => tls_advice(&message),
         About::AuthPlugin => {
@@ -231,7 +231,7 @@ fn explain_connect(
         }
         About::Connection | About::Driver => return unreachable_server(url, &message),
     };
-    SourceError::Database { server, message, advice }
+    SourceError::NoConnection { server, message, advice }
 }
 
 /// Why reading ended after so many rows.

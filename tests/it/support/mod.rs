@@ -4,6 +4,7 @@ pub(crate) mod alone;
 pub(crate) mod api;
 pub(crate) mod random;
 pub(crate) mod relay;
+pub(crate) mod refusing_postgres;
 pub(crate) mod rust;
 pub(crate) mod certificates;
 pub(crate) mod clock;

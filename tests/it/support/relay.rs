@@ -28,6 +28,8 @@ struct State {
     connections: AtomicUsize,
     /// The connections up to this number forward nothing any more, and stay open.
     silent: AtomicUsize,
+    /// After so many further bytes from clients, all connections fall silent that there are then.
+    bytes_until_silence: AtomicUsize,
     /// The first line of each request to connect.
     asked: Mutex<Vec<String>>,
 }
@@ -41,6 +43,7 @@ impl Relay {
             upstream: Mutex::new(upstream),
             connections: AtomicUsize::new(0),
             silent: AtomicUsize::new(0),
+            bytes_until_silence: AtomicUsize::new(usize::MAX),
             asked: Mutex::default(),
         });
         let accepting = Arc::clone(&state);
@@ -68,6 +71,16 @@ impl Relay {
         self.state.silent.store(self.connections(), Ordering::SeqCst);
     }
 
+    /// The same after so many further bytes from clients.
+    pub(crate) fn fall_silent_after(&self, bytes: usize) {
+        self.state.bytes_until_silence.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Whether the connections that there were are silent.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.state.silent.load(Ordering::SeqCst) > 0
+    }
+
     /// Leads new connections to another server; those there are stay with theirs.
     pub(crate) fn lead_to(&self, upstream: SocketAddr) {
         *lock(&self.state.upstream) = upstream;
@@ -89,8 +102,21 @@ impl State {
         };
         let (from_client, to_server) = (clone(&client), clone(&server));
         let up = Arc::clone(&self);
-        std::thread::spawn(move || up.forward(from_client, to_server, number));
-        self.forward(server, client, number);
+        std::thread::spawn(move || up.forward(from_client, to_server, number, Self::count));
+        self.forward(server, client, number, |_, _| {});
+    }
+
+    /// Bytes that came from a client.
+    fn count(&self, bytes: usize) {
+        let left = self.bytes_until_silence.load(Ordering::SeqCst);
+        if left == usize::MAX {
+            return;
+        }
+        self.bytes_until_silence.store(left.saturating_sub(bytes), Ordering::SeqCst);
+        if left <= bytes {
+            self.bytes_until_silence.store(usize::MAX, Ordering::SeqCst);
+            self.silent.store(self.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
     }
 
     /// Reads the request to connect and answers it; `None` if it was refused.
@@ -112,10 +138,17 @@ impl State {
         connected
     }
 
-    fn forward(&self, mut from: TcpStream, mut to: TcpStream, number: usize) {
+    fn forward(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        number: usize,
+        count: impl Fn(&Self, usize),
+    ) {
         let is_silent = || number <= self.silent.load(Ordering::SeqCst);
         let mut buffer = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
+            count(self, read);
             if !is_silent() && to.write_all(&buffer[..read]).is_err() {
                 break;
             }

@@ -628,6 +628,14 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "PATH", env = "TELEMETRON_API_KEY_FILE")]
     pub api_key_file: Option<PathBuf>,
 
+    /// The PostgreSQL database that `sync --publish` would write: whether it could
+    #[arg(long, value_name = "URL", env = "TELEMETRON_PUBLISH", hide_env_values = true)]
+    pub publish: Option<Secret>,
+
+    /// The schema to publish to [default: telemetron]
+    #[arg(long, value_name = "NAME", env = "TELEMETRON_SCHEMA")]
+    pub schema: Option<String>,
+
     /// The format: text or json
     #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
     pub format: DoctorFormat,

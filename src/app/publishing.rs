@@ -96,7 +96,7 @@ impl Publishing {
     /// The place cannot be understood any more.
     pub fn schedule(&self) -> Result<Option<Schedule>, SourceError> {
         let Some(KeptUrl { given, without_secrets }) = &self.url else { return Ok(None) };
-        let target = Target { url: DatabaseUrl::of_postgres(given)?, schema: self.schema()? };
+        let target = target(given, self.schema.as_deref())?;
         let schema = match target.schema.name() {
             SCHEMA => String::new(),
             name => format!(" --schema {}", shell_word(name)),
@@ -108,6 +108,15 @@ impl Publishing {
     fn schema(&self) -> Result<Schema, SourceError> {
         schema(self.schema.as_deref().unwrap_or(SCHEMA))
     }
+}
+
+/// The place with that URL and schema.
+///
+/// # Errors
+/// `Usage`: there can be no such place.
+pub fn target(url: &str, schema_name: Option<&str>) -> Result<Target, SourceError> {
+    let schema = schema(schema_name.unwrap_or(SCHEMA))?;
+    Ok(Target { url: DatabaseUrl::of_postgres(url)?, schema })
 }
 
 /// The schema of that name.

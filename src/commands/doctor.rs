@@ -1,6 +1,7 @@
 //! `doctor`: checks everything that a run needs, with at most one request.
 
 mod api;
+mod publication;
 mod source;
 mod store;
 
@@ -22,6 +23,7 @@ pub fn run(args: DoctorArgs) -> Result<Exit, Error> {
     let (source, bytes) = source::check(args.source.as_deref(), args.source_options, &store);
     checks.extend(store::check(&store, bytes));
     checks.extend(source);
+    checks.push(publication::check(args.publish.as_ref(), args.schema.as_deref(), &store)?);
     let is_well = checks.iter().all(|check| check.status != Status::Failed);
     print(&match args.format {
         DoctorFormat::Text => text(&checks),

@@ -1,15 +1,14 @@
 //! `publish`: brings what is new in a store into PostgreSQL.
 
-use crate::app::cli::{LogFormat, PublishArgs, TargetArgs};
+use crate::app::cli::{LogFormat, PublishArgs};
 use crate::app::error::Error;
 use crate::app::logging;
-use crate::app::publishing::schema;
+use crate::app::publishing::target;
 use crate::app::settings::{Verbosity, read_store_path};
 use crate::commands::print;
 use crate::display::{escaped, grouped};
 use crate::domain::exit::Exit;
 use crate::publish::{Published, PublishedRows, Takeover, Target, publish};
-use crate::source::DatabaseUrl;
 use crate::store::open_to_read;
 use crate::time;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 /// The store cannot be read, or PostgreSQL not be written. Nothing is published then.
 pub fn run(args: &PublishArgs, began: Instant) -> Result<Exit, Error> {
     logging::start(Verbosity::Normal, LogFormat::Text);
-    let target = target(&args.target)?;
+    let target = target(&args.target.url.0, Some(&args.target.schema))?;
     let path = read_store_path(&args.store);
     let store = open_to_read(&path)?;
     let takeover = if args.replace { Takeover::Allowed } else { Takeover::Refused };
@@ -30,11 +29,6 @@ pub fn run(args: &PublishArgs, began: Instant) -> Result<Exit, Error> {
     let seconds = time::instant().duration_since(began);
     print(&format!("{}\n", summary(&published, &target, seconds)))?;
     Ok(Exit::Complete)
-}
-
-/// Where the arguments say to publish.
-pub(super) fn target(args: &TargetArgs) -> Result<Target, Error> {
-    Ok(Target { url: DatabaseUrl::of_postgres(&args.url.0)?, schema: schema(&args.schema)? })
 }
 
 pub(super) fn warn_of_nul(published: &Published) {

@@ -2,9 +2,9 @@
 
 use crate::app::cli::RestoreArgs;
 use crate::app::error::Error;
+use crate::app::publishing::target;
 use crate::app::settings::{read_store_path, store_option};
 use crate::commands::print;
-use crate::commands::publish::target;
 use crate::display::{counted, escaped, shown};
 use crate::domain::exit::Exit;
 use crate::publish::{Restored, restore};
@@ -16,7 +16,7 @@ use std::time::Instant;
 /// # Errors
 /// There is a store already, or it cannot be made.
 pub fn run(args: &RestoreArgs, began: Instant) -> Result<Exit, Error> {
-    let target = target(&args.target)?;
+    let target = target(&args.target.url.0, Some(&args.target.schema))?;
     let path = read_store_path(&args.store);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let restored = runtime.block_on(restore(&target, &args.organization, &path))?;

@@ -11,7 +11,7 @@ pub(super) struct Merge {
     /// What its rows are called, one and several.
     pub(super) rows: RowName,
     stage: &'static str,
-    table: &'static str,
+    pub(super) table: &'static str,
     key: &'static [&'static str],
     values: &'static [&'static str],
     /// Columns that follow from the values.

@@ -7,6 +7,7 @@
 
 mod copy;
 mod error;
+mod inspect;
 mod merge;
 mod publication;
 mod restore;
@@ -15,6 +16,7 @@ mod session;
 mod stages;
 
 pub use error::PublishError;
+pub use inspect::{Inspection, Standing, inspect};
 pub use publication::{Published, PublishedRows, Takeover, publish};
 pub use restore::{Restored, restore};
 

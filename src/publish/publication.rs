@@ -83,7 +83,7 @@ pub async fn publish(
 }
 
 /// What the store says of itself.
-struct StoreState {
+pub(super) struct StoreState {
     id: String,
     salt: Vec<u8>,
     position: i64,
@@ -91,7 +91,7 @@ struct StoreState {
 }
 
 impl StoreState {
-    fn of(store: &Connection) -> Result<Self, PublishError> {
+    pub(super) fn of(store: &Connection) -> Result<Self, PublishError> {
         let select = "SELECT id, salt, (SELECT coalesce(max(id), 0) FROM _changes) FROM _store";
         let position = publish_log::position(store)?;
         Ok(store.query_row(select, [], |row| {
@@ -101,12 +101,13 @@ impl StoreState {
 }
 
 /// What was published last.
-struct Last {
+#[derive(Default)]
+pub(super) struct Last {
     /// Empty: nothing was.
     store: String,
     position: i64,
     last_change: i64,
-    published_at: String,
+    pub(super) published_at: String,
 }
 
 /// Locks the organization against other publications, until the transaction ends.
@@ -114,20 +115,32 @@ async fn lock(session: &mut Session<'_>, organization: &str) -> Result<Last, Pub
     let insert = "INSERT INTO _publications
          VALUES ($1, '', 0, now(), 0, 0, '', '') ON CONFLICT DO NOTHING";
     session.execute(statement(insert).bind(organization)).await?;
-    let select = "SELECT store, position, last_change,
+    let last = last_published(session, organization, "FOR UPDATE").await?;
+    Ok(last.unwrap_or_default())
+}
+
+pub(super) async fn last_published(
+    session: &mut Session<'_>,
+    organization: &str,
+    lock: &str,
+) -> Result<Option<Last>, PublishError> {
+    let select = format!(
+        "SELECT store, position, last_change,
              to_char(published_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\" at \"HH24:MI:SS\" UTC\"')
-         FROM _publications WHERE organization_id = $1 FOR UPDATE";
-    let row = session.fetch_one(statement(select).bind(organization)).await?;
-    Ok(Last {
+         FROM _publications WHERE organization_id = $1 {lock}"
+    );
+    let row = session.fetch_optional(statement(select).bind(organization)).await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Last {
         store: session.get(&row, 0)?,
         position: session.get(&row, 1)?,
         last_change: session.get(&row, 2)?,
         published_at: session.get(&row, 3)?,
-    })
+    }))
 }
 
 /// How much has to be read; refused if it would take back what is published.
-fn extent(
+pub(super) fn extent(
     snapshot: &Connection,
     target: &Target,
     store: &StoreState,

@@ -53,7 +53,7 @@ const PUBLISHED_COLUMNS: &[(&str, &str, &str)] = &[
 const ORGANIZATION: &str = "The organization that the row belongs to.";
 
 /// What is in a schema.
-enum Found {
+pub(super) enum Found {
     NoSchema,
     /// No table of ours.
     Nothing,
@@ -69,7 +69,7 @@ pub(super) async fn ensure(
     store: &Connection,
 ) -> Result<(), PublishError> {
     let target = session.target();
-    if is_current(find(session).await?, target)? {
+    if is_current(&find(session).await?, target)? {
         return Ok(());
     }
     // One program at a time creates or migrates.
@@ -77,14 +77,19 @@ pub(super) async fn ensure(
     session.execute(statement(lock).bind(target.schema.name())).await?;
     let found = find(session).await?;
     if matches!(found, Found::NoSchema) {
-        let created = session.run(&format!("CREATE SCHEMA {}", target.schema.quoted())).await;
-        created.map_err(|error| error.of_creation(target.url.user()))?;
+        create(session).await?;
     }
-    if !is_current(found, target)? {
+    if !is_current(&found, target)? {
         migrate(session, store).await?;
     }
     session.commit().await?;
     session.begin_again().await
+}
+
+pub(super) async fn create(session: &mut Session<'_>) -> Result<(), PublishError> {
+    let target = session.target();
+    let created = session.run(&format!("CREATE SCHEMA {}", target.schema.quoted())).await;
+    created.map_err(|error| error.of_creation(target.url.user()))
 }
 
 /// The same where nothing is created: a schema without our tables has nothing to restore.
@@ -101,7 +106,7 @@ pub(super) async fn ensure_published(
     }
 }
 
-async fn find(session: &mut Session<'_>) -> Result<Found, PublishError> {
+pub(super) async fn find(session: &mut Session<'_>) -> Result<Found, PublishError> {
     let schema = &session.target().schema;
     let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1),
          EXISTS (SELECT FROM pg_catalog.pg_class AS c
@@ -125,16 +130,16 @@ fn newest() -> i32 {
     i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
 }
 
-fn is_current(found: Found, target: &Target) -> Result<bool, PublishError> {
+pub(super) fn is_current(found: &Found, target: &Target) -> Result<bool, PublishError> {
     match found {
-        Found::Version { version, made_by } if version > newest() => {
+        Found::Version { version, made_by } if *version > newest() => {
             Err(PublishError::NewerSchema {
                 server: target.url.to_string(),
                 schema: target.schema.name().to_owned(),
-                made_by,
+                made_by: made_by.clone(),
             })
         }
-        Found::Version { version, .. } => Ok(version == newest()),
+        Found::Version { version, .. } => Ok(*version == newest()),
         Found::NoSchema | Found::Nothing => Ok(false),
     }
 }

@@ -248,7 +248,7 @@ mod tests {
         note_written(&store, 0).unwrap();
         let insert = "INSERT INTO _customers (id, first_seen_at, changed_at, synced_at, request)
              VALUES (?1, 'a', 'a', 'a', 1)";
-        let mut add = |id: &str| store.execute(insert, [id]).map(drop).unwrap();
+        let add = |id: &str| store.execute(insert, [id]).map(drop).unwrap();
         for id in ["a", "ab", "a\0b", "a\u{fffd}"] {
             add(id);
             assert_eq!(same_id(&store, Extent::All).unwrap(), None, "{id:?}");

@@ -49,10 +49,10 @@ for n in 1 2 3; do airflow pools set "org_sandbox_$n" 1 "the key of org_sandbox_
 background api-server airflow api-server --host 127.0.0.1 --port "$listen" --workers 1
 background scheduler airflow scheduler
 background dag-processor airflow dag-processor
-until_true 'Airflow answers' 120 python3 -c \
+until_true 'Airflow answers' 300 python3 -c \
   "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$listen/api/v2/monitor/health')"
 known() { [ "$(sql "SELECT count(*) FROM serialized_dag WHERE dag_id = 'telemetron_fleet'" "$meta")" -ge 1 ]; }
-until_true 'the DAG is known' 120 known
+until_true 'the DAG is known' 300 known
 
 step 'the fleet'
 # Airflow starts the run of the last full hour by itself.
@@ -84,8 +84,13 @@ is_over() { sql "SELECT state FROM dag_run WHERE run_id = '$run'" "$meta" | grep
 until_true 'the run of the DAG is over' 600 is_over
 step 'the run of the DAG is over: task, state, tries'
 tasks
-[ "$(tasks | grep -c '|success|')" = 3 ] || { echo 'not every task succeeded'; exit 1; }
-tasks | grep -qx 'sync_org_sandbox_3|success|1' || { echo 'a task that nobody killed was tried again'; exit 1; }
+wrong() { # what
+  echo "$1"
+  find "$AIRFLOW_HOME/logs" -path '*task_id=*' -name '*.log' -exec tail -n 30 {} +
+  exit 1
+}
+[ "$(tasks | grep -c '|success|')" = 3 ] || wrong 'not every task succeeded'
+tasks | grep -qx 'sync_org_sandbox_3|success|1' || wrong 'a task that nobody killed was tried again'
 for n in 1 2 3; do
   python3 tests/fleet/truth.py "$url" "org_sandbox_$n" "sandbox-$n" "$truth" "$dir/list.csv"
 done

@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use telemetron_sync::sandbox::Reply;
+use telemetron_sync::sandbox::{Reply, Sandbox};
 
+use crate::publishing::{publish, restore, synced};
 use crate::support::api::{Api, start_sandbox};
 use crate::support::dir::TestDir;
+use crate::support::postgres;
+use crate::support::server::{PASSWORD, PASSWORD_IN_URL};
 
 /// `doctor` about `list.csv` against the API at `url`: the status of each check, and the texts.
 fn checks(dir: &TestDir, url: &str, exit: i32) -> (String, String) {
@@ -177,4 +180,52 @@ fn no_server_can_deceive_delay_or_flood_the_check() {
     let (url, connections) = hostile(|_, _| ());
     let https = url.replace("http:", "https:");
     fails_with((https, connections), "tls handshake");
+}
+
+/// What `doctor` says of the database that the store is published to.
+#[track_caller]
+fn publication(dir: &TestDir, api: &Sandbox, url: &str, exit: i32, says: &str) {
+    let command = dir.command(["doctor"]).api(&api.url()).env("TELEMETRON_PUBLISH", url);
+    let ended = command.run().exits(exit).never_shows(PASSWORD).never_shows(PASSWORD_IN_URL);
+    let line = ended.stdout.lines().find(|line| line.contains(" publication ")).expect("a check");
+    let status = if exit == 0 { "ok " } else { "FAILED " };
+    assert!(line.starts_with(status) && line.contains(says), "no {says:?} in {line}");
+}
+
+#[test]
+fn the_database_of_publish_is_checked_and_nothing_is_written_to_it() {
+    let Some(server) = postgres::start("GRANT CREATE ON DATABASE crm TO reader") else { return };
+    let psql = |sql: &str| postgres::psql(&server, "crm", sql).expect("a statement");
+    let api = start_sandbox(Duration::ZERO);
+    let (dir, _customers) = synced("org_doctor", 3);
+    let url = postgres::url(&server);
+    publication(&dir, &api, &url, 0, "can be written (PostgreSQL");
+    publication(&dir, &api, &url, 0, "the first publication creates its tables");
+    assert_eq!(psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'telemetron'"), "0");
+    publish(&dir, &server, "telemetron").run().exits(0);
+    let state = || psql("SELECT * FROM telemetron._publications");
+    let before = state();
+    publication(&dir, &api, &url, 0, "this store published organization org_doctor last, 20");
+    let (new, _) = synced("org_new", 1);
+    publication(&new, &api, &url, 0, "organization org_new is not published yet");
+    publication(&TestDir::new(), &api, &url, 0, "this store has no organization yet");
+    assert_eq!(state(), before);
+
+    let other = TestDir::new();
+    restore(&other, &server, "telemetron", "org_doctor").run().exits(0);
+    publication(&dir, &api, &url, 1, "was taken over by another store");
+    publication(&other, &api, &url, 0, "this store published organization org_doctor last, 20");
+    publication(&dir, &api, &url.replace(PASSWORD_IN_URL, "falsch"), 1, "refused the login");
+    publication(&dir, &api, &url.replace("/crm", "/nothing"), 1, "nothing");
+    publication(&dir, &api, "mysql://u@h/d", 1, "postgres://");
+    psql(
+        "REVOKE ALL ON telemetron.changes FROM reader; ALTER TABLE telemetron.changes OWNER TO postgres",
+    );
+    publication(&other, &api, &url, 1, "Grant this user the right to use and write the schema");
+    psql("UPDATE telemetron._schema_version SET version = 99, program_version = '9.9.9'");
+    publication(&other, &api, &url, 1, "made by telemetron-sync 9.9.9, which is newer");
+    psql("DROP SCHEMA telemetron CASCADE; REVOKE CREATE ON DATABASE crm FROM reader");
+    publication(&other, &api, &url, 1, "this user may not create it");
+    let none = other.command(["doctor"]).api(&api.url()).run().exits(0);
+    none.stdout_has("skipped  publication  no --publish was given");
 }

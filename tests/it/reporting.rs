@@ -137,6 +137,7 @@ fn parameter(name: &str) -> Cell {
                 ":time" => "2025-01-30T00:00:00.000Z",
                 ":from" => "2025-01-13T00:00:00.000Z",
                 ":to" => "2025-01-27T00:00:00.000Z",
+                ":hours" => "12",
                 other => panic!("no value for {other}"),
             }
             .to_owned(),
@@ -199,6 +200,7 @@ fn answers(number: usize) -> Option<&'static [&'static str]> {
             &["2025-01-13|created|c_zoe|Zoe|zoe@x.io", "2025-01-20|missing|c_cid|ann lee|cid@x.io"]
         }
         10 => &["c_zoe|Zoe|zoe@x.io|2025-01-20"],
+        24 => &["zoe@x.io|c_zoe|2025-01-20|2025-01-20"],
         12 => &["name|ann lee|2|c_ann, c_cid", "phone|+15551|2|c_ann, c_bob"],
         15 => &["org_1|4|4|4|today"],
         19 => &["plan|2|text|free", "seats|1|integer|3"],
@@ -243,8 +245,12 @@ fn the_questions_find_what_happened() {
     ];
     assert_eq!(asked(3), developed);
     assert_eq!(asked(7), ["2025-01|4|1", &format!("{month}|1|1")]);
-    let churn =
-        ["2025-01-06|3|0|0", "2025-01-13|1|0|0", "2025-01-20|0|1|0", &format!("{week}|0|0|1")];
+    let churn = [
+        "2025-01-06|3|0|0|0",
+        "2025-01-13|0|1|0|0",
+        "2025-01-20|0|0|1|0",
+        &format!("{week}|0|0|0|1"),
+    ];
     assert_eq!(asked(9), churn);
     let unanswered = asked(11);
     assert!(
@@ -261,6 +267,47 @@ fn the_questions_find_what_happened() {
     assert!(yesterday.len() == 1 && yesterday[0].ends_with("|good, but 1 failed"), "{yesterday:?}");
     let growth = asked(18);
     assert!(growth.len() == 2 && growth[0].contains("|4|0|"), "{growth:?}");
+    let complete = asked(23);
+    assert!(complete.len() == 1 && complete[0].ends_with("|0|today|5|0|1|today"), "{complete:?}");
+}
+
+#[test]
+fn a_device_moves_to_the_customer_who_got_it_next_and_kept_it() {
+    let (api, dir) = (Api::with_rule(|_| None), TestDir::new());
+    let run = |lists: [(&str, &[&str]); 3]| {
+        for (id, devices) in lists {
+            let email = format!("{id}@x.io");
+            let customer = customer(&format!("c_{id}"), &email);
+            api.has(&email, with(customer, json!({ "devices": devices })));
+        }
+        dir.emails(["ann@x.io", "bob@x.io", "cid@x.io"]);
+        dir.sync(api.url()).run().exits(0);
+    };
+    // D1 goes to Ann, and from her to nobody. D2 goes round. D3 is with nobody for a while, and Ann gets
+    // it back before Bob does. Ann and Bob share D4 from the start. D5 is seen with both for a while. Cid
+    // shares Ann's D6 for a while, and it is Bob who got it next after either.
+    run([("ann", &["D2", "D3", "D4", "D5", "D6"]), ("bob", &["D1", "D4"]), ("cid", &[])]);
+    run([("ann", &["D1", "D4", "D5", "D6"]), ("bob", &["D2", "D4", "D5"]), ("cid", &["D6"])]);
+    run([("ann", &["D3", "D4", "D6"]), ("bob", &["D5"]), ("cid", &["D2"])]);
+    run([("ann", &["D4"]), ("bob", &["D3", "D5", "D6"]), ("cid", &["D2"])]);
+    let from = dir.rows("SELECT min(started_at) FROM runs").remove(0);
+    let sql = questions().remove(5).sql.replace(":from", &format!("'{from}'"));
+    let mut moves = Vec::new();
+    for row in ask(&dir.store(), &sql.replace(":to", "'2999-01-01'")) {
+        let cells: Vec<&str> = row.split('|').collect();
+        moves.push(cells[..3].join(" "));
+    }
+    moves.sort();
+    let happened = [
+        "D1 c_bob c_ann",
+        "D2 c_ann c_bob",
+        "D2 c_bob c_cid",
+        "D3 c_ann c_bob",
+        "D5 c_ann c_bob",
+        "D6 c_ann c_bob",
+        "D6 c_cid c_bob",
+    ];
+    assert_eq!(moves, happened);
 }
 
 #[test]
@@ -285,7 +332,7 @@ fn metadata_and_unknown_fields_are_found_and_indexed() {
 
 /// The questions that read all of a large table: they ask about all of it, or about what every lookup
 /// rewrites or only some stores have, which has no index.
-const READ_EVERYTHING: [usize; 13] = [1, 2, 3, 5, 7, 9, 10, 11, 12, 15, 18, 19, 20];
+const READ_EVERYTHING: [usize; 14] = [1, 2, 3, 5, 7, 9, 10, 11, 12, 15, 18, 19, 20, 24];
 
 /// Statistics as a store of 200,660 customers with nine weeks of history has them.
 const STATISTICS: &str = include_str!("statistics.sql");

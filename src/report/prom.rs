@@ -73,7 +73,7 @@ fn write_store(data: &ReportData, metrics: &mut Metrics<'_>) -> fmt::Result {
     gauge("store_bytes", "The size of the store", gauges.bytes)?;
     metrics.gauge(
         "oldest_answer_timestamp_seconds",
-        "The oldest of the last answers to each email",
+        "The oldest of the last answers to each email, also to those that have left the list",
         gauges.oldest_answer.as_deref().map(seconds),
     )
 }

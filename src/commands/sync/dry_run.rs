@@ -72,6 +72,9 @@ impl DryRunReport {
         if let Some(notes) = &self.planned.notes {
             text.push_str(&format!("Reading: {}.\n", escaped(notes)));
         }
+        for note in &self.planned.run.notes {
+            text.push_str(&format!("Note: {}.\n", escaped(note)));
+        }
         text
     }
 }

@@ -200,11 +200,8 @@ impl Begun<'_> {
             run.warnings = warnings(self.store, &run)?;
         }
         if erased > 0 {
-            run.warnings.push(format!(
-                "{} skipped: `forget` erased the email. To look it up again: telemetron-sync forget \
-                 --undo EMAIL",
-                counted(erased, "row")
-            ));
+            run.notes
+                .push(format!("{} skipped: `forget` erased the email", counted(erased, "row")));
         }
         runs::save(self.store, &run, &HttpTally::default())?;
         let line = line(read_as, &summary);

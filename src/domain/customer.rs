@@ -351,7 +351,7 @@ fn identifiers<'a>(
 
 fn each_once(mut ids: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
     let distinct: HashSet<&Cow<'_, str>> = ids.iter().collect();
-    if distinct.len() < ids.len() {
+    if distinct.len() != ids.len() {
         let mut seen = HashSet::with_capacity(ids.len());
         ids.retain(|id| seen.insert(id.clone()));
     }
@@ -460,6 +460,8 @@ mod tests {
             Err(BrokenCustomer::NoObject(_))
         ));
         assert!(matches!(parse(r#"{"id":"a","id":"b"}"#), Err(BrokenCustomer::NoObject(_))));
+        let text = parse("[]").unwrap_err().to_string();
+        assert!(text.contains("invalid type: sequence, expected a JSON object"), "{text}");
     }
 
     #[test]

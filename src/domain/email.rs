@@ -369,6 +369,9 @@ mod tests {
             ("a@x_y.io", NoHostName),
             ("a@x.io/path", NoHostName),
             ("a@[1.2.3]", ForbiddenCharacter),
+            ("a\\@b@x.io", ManyAts),
+            ("\"a\"\"b\"@x.io", ForbiddenCharacter),
+            ("\"a\\\"@x.io", NoAt),
         ] {
             assert_eq!(parse(text), Err(reason), "{text:?}");
         }
@@ -408,6 +411,23 @@ mod tests {
         let literals =
             ["a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a@[x]", "a@[192.0.2.1", "a@192.0.2.1]"];
         assert_eq!(literals.map(|text| parse(text).is_ok()), [true, true, false, false, false]);
+        let literals = ["[+1.0.2.1]", "[192.0.2.256]", "[IPv4:2001:db8::1]", "[IPv6:x]"];
+        assert!(literals.iter().all(|literal| !is_address_literal(literal)));
+    }
+
+    #[test]
+    fn nearly_every_address_is_known_for_one_at_a_glance() {
+        let of_length = |bytes: usize| format!("{}@example.com", "a".repeat(bytes - 12));
+        let usual = ["a@x.io", "A.b_c-d+e'f1@Sub-2.9.Example.co.uk", &of_length(MAX_EMAIL_BYTES)];
+        assert!(usual.iter().all(|text| is_plain(text)));
+        for other in ["a", "@x.io", "a@x", "a@.x.io", "a@x.io.", "a@x..io", "a@b@x.io", "a b@x.io"]
+        {
+            assert!(!is_plain(other), "{other:?}");
+        }
+        let longer = of_length(MAX_EMAIL_BYTES + 1);
+        for other in ["ä@x.io", "a@ü.io", "a@x_y.io", "<a@x.io>", "\"a\"@x.io", &longer] {
+            assert!(!is_plain(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -334,4 +334,18 @@ mod tests {
         }
         assert_eq!(ChangeKind::named("deleted"), None);
     }
+
+    #[test]
+    fn only_the_body_of_an_answer_takes_memory_worth_counting() {
+        let body = br#"{"id":"c1"}"#;
+        let found = Outcome::Found(Box::new(CustomerBody::new(body).unwrap()));
+        let reason = "x".repeat(300);
+        for (outcome, bytes) in [(found, body.len()), (Outcome::Rejected(reason), 0)] {
+            let planned =
+                PlannedEmail { position: 0, key: 1, email: "a@x.io".into(), resolved_to: None };
+            let at = Timestamp::UNIX_EPOCH;
+            let settled = Settled { planned, outcome, status: None, attempts: 1, request: 1, at };
+            assert_eq!(settled.bytes(), bytes);
+        }
+    }
 }

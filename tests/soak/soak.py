@@ -2,13 +2,13 @@
 
 Usage: soak.py PROGRAM [--hours H] [--emails N] [--rate N] [--seed N]    (soak.sh builds and runs it)
 
-Two stores are filled at the same time from two sandboxes, each with readers attached, and both are
-published to a throwaway PostgreSQL:
+Two stores are filled at the same time from two sandboxes, each with readers attached, and their runs
+publish them to a throwaway PostgreSQL:
 
 hourly    one run after the other over the same list, while the customers change and the API fails in
           changing ways; runs are killed, terminated and resumed, images of the store as after a power
-          cut are checked, people are forgotten, a wrong key is used, publications are killed
-backfill  one process for the whole time, at a fixed rate, published every 30 seconds meanwhile
+          cut are checked, people are forgotten, a wrong key is used, and single publications are killed
+backfill  one process for the whole time, at a fixed rate, that publishes every 30 seconds
 
 At the end each store has to equal what the API says, be intact, be what its feed replays to and what
 PostgreSQL has; and memory, file descriptors and file sizes must not have grown.
@@ -25,20 +25,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 
 import checks
 from world import Postgres, Reader, Samples, Sandbox, size
 
 FAULTS = [
-    ["--fault", "503=10%"], ["--fault", "503-retry-after=1%"], ["--fault", "reset=5%"],
+    ["--fault", "429=0.2%"], ["--fault", "429-retry-after=0.2%"], ["--fault", "503=10%"], ["--fault", "503-retry-after=1%"], ["--fault", "reset=5%"],
     ["--fault", "truncated=3%", "--fault", "reset-midway=2%"], ["--fault", "missing-route=5%"],
     ["--fault", "not-json=3%", "--fault", "wrong-types=2%"], ["--fault", "null=2%", "--fault", "cut-json=2%"],
     ["--fault", "slow=1%"], ["--fault", "timeout=0.2%"], ["--fault", "huge=0.2%", "--fault", "gzip-bomb=0.2%"],
     ["--permanent-fault", "500=1%"], ["--permanent-fault", "403=2%"], ["--outage", "1000+3s"],
     ["--outage", "500+8s"], ["--revoke-key", "1500"], ["--rate-limit", "400/s"],
 ]
+# Two publications of a run that publishes every 30 seconds, and time for them on a busy machine.
+LATE = 90
 ENDS = {0, 3, 4, 5, 6, 143, -signal.SIGKILL}
 
 
@@ -102,6 +104,9 @@ class Actor(threading.Thread):
     def sync_options(self, timeout="30s", outage_wait="60s"):
         return ["--api-url", self.sandbox.url, "--timeout", timeout, "--outage-wait", outage_wait, "-q"]
 
+    def publish_options(self, every):
+        return ["--publish", self.postgres.url, "--schema", self.name, "--publish-every", every]
+
     def publish(self, allowed=(0,)):
         return self.run_program("publish", "--schema", self.name, allowed=allowed)
 
@@ -151,7 +156,10 @@ class Hourly(Actor):
             self.revision += self.random.randint(0, 1)
             faults = [part for fault in self.random.sample(FAULTS, self.random.randint(0, 3)) for part in fault]
             self.serve(*self.last_revision(), *faults)
-            self.sync()
+            if self.sync() == 0:
+                # All that the run has brought is published when it ends.
+                self.counts["runs published"] += 1
+                self.compare_with_postgres()
             chance = self.random.random()
             if self.counts["exit 0"] + self.counts["exit 3"] == 0:
                 # The store does not know its organization before a run has ended well.
@@ -167,12 +175,13 @@ class Hourly(Actor):
             self.sizes.append((size(self.store), self.rows()))
 
     def sync(self):
-        """A run, in up to four processes."""
+        """A run, in up to four processes. Returns how it ended, if it did."""
         for attempt in range(4):
             if attempt == 3:
                 self.serve(*self.last_revision())
             process = self.start_program("sync", self.list, "--resume",
-                                         *self.sync_options(timeout="2s", outage_wait="6s"))
+                                         *self.sync_options(timeout="2s", outage_wait="6s"),
+                                         *self.publish_options("3s"))
             samples = Samples(process.pid, self.store)
             fate = self.random.choices(["end", "kill", "terminate", "cut"], [50, 25, 10, 15])[0]
             instant = time.monotonic() + self.random.uniform(0.05, 6)
@@ -187,7 +196,7 @@ class Hourly(Actor):
                 self.fail("exit", process.returncode, "of a sync")
             self.runs.append(samples)
             if process.returncode in (0, 3):
-                return
+                return process.returncode
 
     def disturb(self, process, fate):
         if fate == "cut":
@@ -286,21 +295,36 @@ class Backfill(Actor):
                    for option in ("--outage", f"{int(hours * part)}s+4s")]
         self.serve("--fault", "503=1%", "--fault", "reset=0.5%", *outages)
         process = self.start_program("sync", self.list, *self.sync_options(), "--rate", f"{self.args.rate}/s",
-                                     "--organization", self.organization)
+                                     "--organization", self.organization, *self.publish_options("30s"))
         self.samples = Samples(process.pid, self.store)
-        publish_at = time.monotonic() + 30
+        looked_up = deque()
         while time.monotonic() < self.until and process.poll() is None:
             self.samples.take()
-            if time.monotonic() > publish_at:
-                self.publish()
-                self.counts["publications"] += 1
-                publish_at = time.monotonic() + 30
+            looked_up.append((time.monotonic(), self.looked_up()))
+            if time.monotonic() - looked_up[0][0] > LATE:
+                self.check_published(looked_up.popleft()[1])
             time.sleep(2)
         if process.poll() is not None:
             self.fail(f"ended by itself with exit {process.returncode}")
         process.send_signal(signal.SIGTERM)
         if process.wait() != 143:
             self.fail(f"exit {process.returncode} after SIGTERM")
+
+    def looked_up(self):
+        if not self.store.exists():
+            return 0
+        connection = checks.connect(self.store)
+        count = connection.execute("SELECT count(*) FROM lookups WHERE looked_up_at IS NOT NULL").fetchone()[0]
+        connection.close()
+        return count
+
+    def check_published(self, least):
+        """What was looked up so long ago is published."""
+        published = int(self.postgres.psql(f"SELECT count(*) FROM {self.name}.lookups WHERE looked_up_at IS NOT NULL"))
+        self.counts["looks at what is published"] += 1
+        self.counts["lookups published by the run"] = published
+        if published < least:
+            self.fail(f"{published} of {least} lookups are published after {LATE} s")
 
     def growth(self):
         rows = self.samples.rows[len(self.samples.rows) // 4:]

@@ -314,9 +314,12 @@ class Backfill(Actor):
         if not self.store.exists():
             return 0
         connection = checks.connect(self.store)
-        count = connection.execute("SELECT count(*) FROM lookups WHERE looked_up_at IS NOT NULL").fetchone()[0]
-        connection.close()
-        return count
+        try:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lookups'").fetchone():
+                return 0
+            return connection.execute("SELECT count(*) FROM lookups WHERE looked_up_at IS NOT NULL").fetchone()[0]
+        finally:
+            connection.close()
 
     def check_published(self, least):
         """What was looked up so long ago is published."""

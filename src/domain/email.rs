@@ -294,6 +294,7 @@ mod tests {
     use super::*;
     use crate::domain::email::unwrap::{Wrapping, is_invisible};
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn parse(text: &str) -> Result<String, InvalidEmail> {
         Email::parse(text).map(|email| email.0)
@@ -440,11 +441,11 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_all_different() {
-        let mut codes = InvalidEmail::ALL.map(InvalidEmail::code).to_vec();
-        codes.sort_unstable();
-        codes.dedup();
-        assert_eq!(codes.len(), InvalidEmail::ALL.len());
+    fn each_reason_has_a_code_and_words_of_its_own() {
+        let distinct = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<_>>().len();
+        let all = InvalidEmail::ALL;
+        assert_eq!(distinct(all.map(|reason| reason.code().to_owned()).to_vec()), all.len());
+        assert_eq!(distinct(all.map(|reason| reason.to_string()).to_vec()), all.len());
     }
 
     /// Addresses and what people and programs put around them.

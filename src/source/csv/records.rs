@@ -297,7 +297,7 @@ mod tests {
 
     fn text() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
-            "a", "b@x.io", "\"", "\"\"", ",", "§", "\n", "\r", "\r\n", " ", "\t", "é",
+            "a", "b@x.io", "\"", "\"\"", ",", "§", "\n", "\r", "\r\n", " ", "\t", "é", "¡",
         ]);
         prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
     }

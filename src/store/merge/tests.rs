@@ -166,6 +166,23 @@ fn a_missing_customer_returns_with_new_intervals() {
 }
 
 #[test]
+fn a_list_was_last_known_with_the_last_answer_that_held_it() {
+    let first = seen(r#""devices":["d1"],"orders":["o1"]"#);
+    let same = merge(&first, &answer(r#""devices":["d1"],"orders":["o1","o2"]"#), T1);
+    assert_eq!(same.devices, MergedList { listed_at: Some(T1.into()), ..MergedList::default() });
+    assert_eq!(same.orders.listed_at.as_deref(), Some(T1));
+    assert_eq!(same.orders.open[0].after.as_deref(), Some(T0));
+}
+
+#[test]
+fn metadata_that_is_written_in_another_way_stays_as_it_was() {
+    let first = seen(r#""name":"A","metadata":{"a":1,"b":2}"#);
+    let merged = merge(&first, &answer(r#""name":"B","metadata":{"b": 2, "a": 1}"#), T1);
+    assert_eq!(changes(&merged), [("name", Some("A"), Some("B"))]);
+    assert_eq!(merged.row.unwrap().metadata.as_deref(), Some(r#"{"a":1,"b":2}"#));
+}
+
+#[test]
 fn what_a_missing_customer_had_ends() {
     let merged = missing(&seen(r#""devices":["d1"],"orders":["o1"]"#), &T1.into());
     assert_eq!(

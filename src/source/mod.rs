@@ -19,8 +19,9 @@ pub use self::csv::encoding::Encoding;
 pub use self::error::{ColumnError, InvalidRow, NearNames, SourceError, SourceErrorKind};
 pub use self::location::{DatabaseUrl, Location};
 pub use self::settings::{MAX_INVALID, SourceSettings};
-use crate::display::quoted;
+use crate::display::{counted, quoted};
 use crate::domain::email::{Email, InvalidEmail, ParsedEmail};
+use csv::decode::Trailing;
 use csv::scan::Quotes;
 use csv::{CsvInput, CsvRow, CsvRows, OpenCsv};
 use database::feed::RowReceiver;
@@ -79,6 +80,7 @@ pub struct OpenSource {
     description: String,
     rows: Rows,
     notes: Notes,
+    trailing: Trailing,
     first_rows: Vec<InputRow>,
     judgement: Judgement,
 }
@@ -151,9 +153,10 @@ pub fn open(settings: &SourceSettings) -> Result<OpenSource, SourceError> {
 
 fn open_csv(input: CsvInput<'_>, settings: &SourceSettings) -> Result<OpenSource, SourceError> {
     let name = input.name.clone();
-    let OpenCsv { description, remarks, rows } = csv::open(input, settings)?;
+    let OpenCsv { description, remarks, trailing, rows } = csv::open(input, settings)?;
     let mut source = OpenSource::new(name, description, Rows::Csv(Box::new(rows)), settings);
     source.notes.remarks = remarks;
+    source.trailing = trailing;
     Ok(source)
 }
 
@@ -165,6 +168,7 @@ impl OpenSource {
             description,
             rows,
             notes: Notes::default(),
+            trailing: Trailing::default(),
             first_rows: Vec::new(),
             judgement: Judgement::default(),
         }
@@ -175,19 +179,28 @@ impl OpenSource {
         &self.description
     }
 
-    /// What the user should know beside it: parameters of the URL that make no difference.
+    /// What a person should look into: parameters of the URL that make no difference, and, after the
+    /// last row, what follows the packed data.
     pub fn warnings(&self) -> Vec<String> {
+        let trailing = self.trailing.bytes();
+        let after = (trailing > 0).then(|| {
+            format!(
+                "{} has {} after the end of its gzip data, which were left out. Check the job that writes it.",
+                self.name,
+                counted(trailing, "byte")
+            )
+        });
         let ignored = match &self.settings.location {
             Location::Postgres(url) | Location::Mysql(url) => url.ignored.as_slice(),
             Location::Stdin | Location::File(_) | Location::Sqlite(_) => &[],
         };
-        if ignored.is_empty() {
-            return Vec::new();
-        }
-        vec![format!(
-            "Parameters of the database URL that make no difference here are ignored: {}.",
-            ignored.join(", ")
-        )]
+        let ignored = (!ignored.is_empty()).then(|| {
+            format!(
+                "Parameters of the database URL that make no difference here are ignored: {}.",
+                ignored.join(", ")
+            )
+        });
+        after.into_iter().chain(ignored).collect()
     }
 
     /// What was skipped, unwrapped or looks suspicious so far, in one line.
@@ -345,6 +358,25 @@ mod tests {
         assert_eq!(open.next().unwrap().unwrap(), InputRow::new(2, "a@x.io".to_owned()));
         assert!(matches!(open.next(), Some(Err(SourceError::RowTooLong { line: 3, .. }))));
         assert!(open.next().is_none());
+    }
+
+    #[test]
+    fn what_follows_gzip_data_is_a_warning_when_all_rows_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv.gz");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, b"email\na@x.io\n").unwrap();
+        let mut bytes = gzip.finish().unwrap();
+        let warnings = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let mut open = open(&settings(&path)).unwrap();
+            assert_eq!(open.by_ref().map(Result::unwrap).count(), 1);
+            open.warnings().join("")
+        };
+        assert_eq!(warnings(&bytes), "");
+        bytes.extend(b"junk");
+        let expected = "a.csv.gz` has 4 bytes after the end of its gzip data, which were left out.";
+        assert!(warnings(&bytes).contains(expected), "{}", warnings(&bytes));
     }
 
     /// The error at the end of a file, or the number of its rows.

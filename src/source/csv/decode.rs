@@ -5,8 +5,10 @@
 //! else is decoded cell by cell.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use encoding_rs::{CoderResult, Decoder, UTF_16BE, UTF_16LE};
+use encoding_rs::{CoderResult, Decoder, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::source::csv::encoding::{self, CellEncoding, Decoding, Doubt, Encoding};
 
@@ -35,8 +37,25 @@ impl Packing {
     }
 }
 
+/// How many bytes that are neither data nor padding came after the end of packed data, so far.
+#[derive(Clone, Debug, Default)]
+pub(in crate::source) struct Trailing(Arc<AtomicU64>);
+
+impl Trailing {
+    pub(in crate::source) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What was unpacked, or is plain.
+pub(in crate::source) struct Unpacked {
+    pub(in crate::source) bytes: Bytes,
+    pub(in crate::source) packing: Packing,
+    pub(in crate::source) trailing: Trailing,
+}
+
 /// Unpacks `input` if its first bytes say that it is packed.
-pub(in crate::source) fn unpack(mut input: Bytes) -> io::Result<(Bytes, Packing)> {
+pub(in crate::source) fn unpack(mut input: Bytes) -> io::Result<Unpacked> {
     let mut magic = Vec::new();
     (&mut input).take(4).read_to_end(&mut magic)?;
     let packing = match magic.as_slice() {
@@ -45,25 +64,31 @@ pub(in crate::source) fn unpack(mut input: Bytes) -> io::Result<(Bytes, Packing)
         _ => Packing::Plain,
     };
     let whole: Bytes = Box::new(Cursor::new(magic).chain(input));
-    let unpacked: Bytes = match packing {
+    let trailing = Trailing::default();
+    let bytes: Bytes = match packing {
         Packing::Plain => whole,
-        Packing::Gzip => Box::new(Gunzip::new(whole)),
+        Packing::Gzip => Box::new(Gunzip::new(whole, trailing.clone())),
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::new(whole)?),
     };
-    Ok((unpacked, packing))
+    Ok(Unpacked { bytes, packing, trailing })
 }
 
+/// The first byte of a member of a gzip file.
+const MEMBER_BEGINS: u8 = 0x1f;
+
 /// Unpacks the members of a gzip file one after the other. Zeros behind one are padding, as tapes
-/// and block devices add it.
+/// and block devices add it; what else is there and is no member is counted, and left out.
 struct Gunzip {
     /// None between two members.
     member: Option<flate2::bufread::GzDecoder<BufReader<Bytes>>>,
     rest: Option<BufReader<Bytes>>,
+    trailing: Trailing,
 }
 
 impl Gunzip {
-    fn new(packed: Bytes) -> Self {
-        Self { member: None, rest: Some(BufReader::with_capacity(PIECE_BYTES, packed)) }
+    fn new(packed: Bytes, trailing: Trailing) -> Self {
+        let rest = Some(BufReader::with_capacity(PIECE_BYTES, packed));
+        Self { member: None, rest, trailing }
     }
 
     /// Whether there is another member.
@@ -75,11 +100,19 @@ impl Gunzip {
                 return Ok(false);
             }
             let zeros = buffered.iter().take_while(|&&byte| byte == 0).count();
-            let all = buffered.len() == zeros;
+            let next = buffered.get(zeros).copied();
             rest.consume(zeros);
-            if !all {
-                self.member = Some(flate2::bufread::GzDecoder::new(rest));
-                return Ok(true);
+            match next {
+                None => {}
+                Some(MEMBER_BEGINS) => {
+                    self.member = Some(flate2::bufread::GzDecoder::new(rest));
+                    return Ok(true);
+                }
+                Some(_) => {
+                    let bytes = io::copy(&mut rest, &mut io::sink())?;
+                    self.trailing.0.store(bytes, Ordering::Relaxed);
+                    return Ok(false);
+                }
             }
         }
     }
@@ -140,7 +173,9 @@ impl Text {
                 (Some(Box::new(encoding.new_decoder_without_bom_handling())), CellEncoding::Guessed)
             }
         };
-        let doubt = guess.doubt.filter(|_| is_guessed);
+        let is_wrong = named == Some(Encoding::Web(UTF_8)) && is_guessed && guess.name != "UTF-8";
+        let doubt =
+            if is_wrong { Some(Doubt::NotUtf8) } else { guess.doubt.filter(|_| is_guessed) };
         Ok(Self { input, raw, ended: false, decoder, odd: false, cells, encoding, doubt })
     }
 
@@ -322,10 +357,17 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    fn unpacked_with_trailing(bytes: &[u8]) -> io::Result<(Vec<u8>, u64)> {
         let input = Box::new(Dribble { bytes: bytes.to_vec(), at: 0, size: 7 });
         let mut out = Vec::new();
-        unpack(input)?.0.read_to_end(&mut out)?;
+        let Unpacked { mut bytes, trailing, .. } = unpack(input)?;
+        bytes.read_to_end(&mut out)?;
+        Ok((out, trailing.bytes()))
+    }
+
+    fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let (out, trailing) = unpacked_with_trailing(bytes)?;
+        assert_eq!(trailing, 0);
         Ok(out)
     }
 
@@ -340,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_after_a_gzip_member_are_padding_and_anything_else_is_damage() {
+    fn zeros_after_a_gzip_member_are_padding_and_anything_else_is_counted_and_left_out() {
         let text = SAMPLE.as_bytes();
         for zeros in [1, 511, 200_000] {
             let padded = [gzip(text), vec![0; zeros]].concat();
@@ -348,7 +390,16 @@ mod tests {
             let again = [padded, gzip(text), vec![0]].concat();
             assert_eq!(unpacked(&again).unwrap(), text.repeat(2));
         }
-        assert!(unpacked(&[gzip(text), b"\0\0garbage that is no gzip".to_vec()].concat()).is_err());
+        for (trailing, counted) in [(&b"junk"[..], 4), (b"\0\0junk\0", 5), (&[7; 200_000], 200_000)]
+        {
+            let bytes = [gzip(text), gzip(text), trailing.to_vec()].concat();
+            let (out, trailing) = unpacked_with_trailing(&bytes).unwrap();
+            assert_eq!((out, trailing), (text.repeat(2), counted));
+        }
+        // What begins like a member is one that is cut or damaged.
+        for trailing in [&b"\x1f"[..], b"\x1f\x8b", b"\x1fjunk"] {
+            assert!(unpacked_with_trailing(&[&gzip(text), trailing].concat()).is_err());
+        }
     }
 
     #[test]

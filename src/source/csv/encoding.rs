@@ -231,6 +231,8 @@ pub(in crate::source) enum Doubt {
     Another(Option<String>),
     /// UTF-8 that was taken for Windows-1252 and written as UTF-8 again.
     EncodedTwice,
+    /// UTF-8 was asked for, and some of the text is none.
+    NotUtf8,
 }
 
 /// Judges the lines of `head` one by one.

@@ -60,6 +60,9 @@ const MAGIC: &[Magic] = &[
     Magic(0, b"\x89PNG\r\n", "an image", "name the file that holds the emails"),
     Magic(0, b"\xff\xd8\xff", "an image", "name the file that holds the emails"),
     Magic(0, b"GIF8", "an image", "name the file that holds the emails"),
+    // These come only out of a file that was packed twice.
+    Magic(0, b"\x1f\x8b", "a gzip file inside a packed file", "gzip -dc FILE > emails.csv"),
+    Magic(0, b"\x28\xb5\x2f\xfd", "a zstd file inside a packed file", "zstd -dc FILE > emails.csv"),
     Magic(0, b"version https://git-lfs", "a pointer of Git LFS", "git lfs pull"),
 ];
 
@@ -244,6 +247,7 @@ mod tests {
             (b"PK\x03\x04\0\0xl/worksheets/sheet1.xml", "a workbook"),
             (b"PK\x03\x04\0\0customers.csv", "a ZIP archive"),
             (b"%PDF-1.7", "a PDF"),
+            (b"\x1f\x8b\x08\0", "a gzip file inside a packed file"),
             (b"\x7fELF\x02\x01", "an executable"),
             (b"e\0\0\0m\0\0\0a\0\0\0", "UTF-32 text"),
             (b"From a@x.io Mon\nFrom: Ann <a@x.io>\n\nHi\n", "a mailbox or message"),

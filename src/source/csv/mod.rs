@@ -17,7 +17,7 @@ use std::path::Path;
 
 use crate::display::{grouped, quoted};
 use crate::source::SourceSettings;
-use crate::source::csv::decode::{Bytes, HalfCharacter, Packing, Text, unpack};
+use crate::source::csv::decode::{Bytes, HalfCharacter, Packing, Text, Trailing, Unpacked, unpack};
 use crate::source::csv::encoding::Doubt;
 use crate::source::csv::kinds::OtherKind;
 use crate::source::csv::records::{Record, Splitter, Step, TooLong};
@@ -51,6 +51,7 @@ pub(in crate::source) struct CsvRows {
 pub(in crate::source) struct OpenCsv {
     pub(in crate::source) description: String,
     pub(in crate::source) remarks: Vec<String>,
+    pub(in crate::source) trailing: Trailing,
     pub(in crate::source) rows: CsvRows,
 }
 
@@ -92,9 +93,10 @@ pub(in crate::source) fn open(
     settings: &SourceSettings,
 ) -> Result<OpenCsv, SourceError> {
     let unpacked = unpack(bytes);
-    let (input, packing) = unpacked.map_err(|error| explain(&name, Packing::Plain, 0, error))?;
+    let Unpacked { bytes, packing, trailing } =
+        unpacked.map_err(|error| explain(&name, Packing::Plain, 0, error))?;
     let failed = |error| explain(&name, packing, 0, error);
-    let mut text = Text::new(input, settings.encoding).map_err(failed)?;
+    let mut text = Text::new(bytes, settings.encoding).map_err(failed)?;
     if let Some(OtherKind { what, advice }) = kinds::other_kind(text.raw_head(), path, packing) {
         return Err(SourceError::NotText { name, what, advice });
     }
@@ -127,7 +129,7 @@ pub(in crate::source) fn open(
     for _ in 0..layout.skip {
         rows.next_record()?;
     }
-    Ok(OpenCsv { description, remarks, rows })
+    Ok(OpenCsv { description, remarks, trailing, rows })
 }
 
 impl CsvRows {
@@ -250,6 +252,9 @@ fn remarks(doubt: Option<&Doubt>, layout: &Layout) -> Vec<String> {
         Doubt::EncodedTwice => "some text looks as if it was decoded wrongly before (`Ã¶` for `ö`); \
              if names look wrong, export again as UTF-8, or use --encoding"
             .to_owned(),
+        Doubt::NotUtf8 => "some text is not UTF-8, although --encoding says so, and was read as \
+             Windows-1252; leave --encoding out, or name the right one"
+            .to_owned(),
     }));
     remarks
 }
@@ -350,6 +355,37 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_one_name_are_named_by_their_numbers() {
+        let described = |bytes: &[u8]| read(bytes).0;
+        assert_eq!(
+            described(b"email,id,email\na@x.io,1,b@x.io\n"),
+            "comma, UTF-8, column 1 `email`, not column 3 `email`"
+        );
+        assert_eq!(
+            described(b"email,Mail,Mail\na@x.io,b@x.io,c@x.io\n"),
+            "comma, UTF-8, column 1 `email`, not column 2 `Mail` or 3 `Mail`"
+        );
+    }
+
+    #[test]
+    fn an_encoding_that_does_not_fit_is_remarked() {
+        let remarks = |encoding: Option<&str>, bytes: &[u8]| {
+            let encoding = encoding.map(|name| crate::source::encoding(name).unwrap());
+            let bytes = Box::new(io::Cursor::new(bytes.to_vec()));
+            let input = CsvInput { name: "input".to_owned(), path: None, bytes };
+            open(input, &SourceSettings { encoding, ..settings() }).unwrap().remarks.join("; ")
+        };
+        let (utf8, other) =
+            ("name,email\nJörg,a@x.io\n".as_bytes(), b"name,email\nJ\xf6rg,a@x.io\n");
+        assert!(
+            remarks(Some("utf-8"), other).contains("some text is not UTF-8, although --encoding")
+        );
+        for (encoding, bytes) in [(Some("utf-8"), utf8), (None, other), (Some("latin1"), other)] {
+            assert_eq!(remarks(encoding, bytes), "", "{encoding:?}");
+        }
+    }
+
+    #[test]
     fn a_file_without_text_is_empty_and_one_with_a_header_alone_is_not() {
         for bytes in [&b""[..], b"\xef\xbb\xbf", b"\xff\xfe"] {
             let error = read_with(bytes, &settings()).unwrap_err();
@@ -363,6 +399,16 @@ mod tests {
     fn what_is_no_csv_is_named() {
         assert!(error(b"SQLite format 3\0....").contains("sync sqlite:FILE --table"));
         assert!(error(b"PK\x03\x04....").contains("ZIP archive"));
+        let mut packed = b"email\na@x.io\n".to_vec();
+        for _ in 0..2 {
+            let mut gzip = flate2::read::GzEncoder::new(&packed[..], flate2::Compression::fast());
+            let mut again = Vec::new();
+            io::Read::read_to_end(&mut gzip, &mut again).unwrap();
+            packed = again;
+        }
+        let twice = error(&packed);
+        assert!(twice.contains("input is a gzip file inside a packed file, not CSV."), "{twice}");
+        assert!(twice.contains("gzip -dc <(gzip -dc FILE) > emails.csv"), "{twice}");
     }
 
     #[test]

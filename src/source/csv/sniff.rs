@@ -100,9 +100,16 @@ pub(in crate::source) fn layout(
     let last_above = header.or(rows.get(found.first_row)).map_or(0, |row| row.line - 1);
     let first_line = if announced.is_some() { 2 } else { 1 };
     let holds_something = found.header.unwrap_or(found.first_row) > 0;
-    let label = |index: usize| match header.map(|row| row.cell(index)) {
-        Some(name) if !name.is_empty() => short_name(name),
-        _ => (index + 1).to_string(),
+    let named = |index: usize| header.map(|row| row.cell(index)).filter(|name| !name.is_empty());
+    let choice = &found.choice;
+    let is_shared = |index: usize| {
+        let mut all = choice.others.iter().chain([&choice.index]);
+        all.any(|&other| other != index && named(other) == named(index))
+    };
+    let label = |index: usize| match named(index) {
+        Some(name) if is_shared(index) => format!("{} {}", index + 1, short_name(name)),
+        Some(name) => short_name(name),
+        None => (index + 1).to_string(),
     };
     Ok(Layout {
         delimiter,

@@ -61,9 +61,10 @@ pub enum Error {
     )]
     KeptOptions { run: i64, reason: String },
     #[error(
-        "{} cannot be written: {}. Check the path given with {option}.",
+        "{} cannot be written: {}. {}",
         shown(path),
-        escaped(&reason.to_string())
+        escaped(&reason.to_string()),
+        writing_advice(option, reason)
     )]
     Unwritable { option: &'static str, path: PathBuf, reason: io::Error },
     #[error("The sandbox cannot be started: {0}.")]
@@ -123,6 +124,16 @@ impl Error {
             | Self::Setup(_)
             | Self::Bug(_) => Exit::Failed,
         }
+    }
+}
+
+/// What helps where the file of `option` cannot be written.
+fn writing_advice(option: &str, reason: &io::Error) -> String {
+    match reason.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("Make room there, or give {option} a path on another disk.")
+        }
+        _ => format!("Check the path given with {option}."),
     }
 }
 

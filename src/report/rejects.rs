@@ -20,6 +20,20 @@ pub enum RejectsError {
     Csv(#[from] csv::Error),
 }
 
+impl From<RejectsError> for io::Error {
+    fn from(error: RejectsError) -> Self {
+        match error {
+            RejectsError::Io(error) => error,
+            // Its own conversion hides what the operating system says.
+            RejectsError::Csv(error) => match error.into_kind() {
+                csv::ErrorKind::Io(error) => error,
+                other => Self::other(format!("{other:?}")),
+            },
+            RejectsError::Store(_) => Self::other(error),
+        }
+    }
+}
+
 /// Writes the rejects of `run_id`, in the order of their rows.
 ///
 /// # Errors

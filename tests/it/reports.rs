@@ -181,6 +181,21 @@ fn the_last_success_survives_runs_that_fail_before_they_have_a_plan() {
 }
 
 #[test]
+fn a_full_disk_under_an_output_is_told_from_a_wrong_path() {
+    let (dir, api) = mixed();
+    // Whatever is written to it does not fit.
+    for file in ["r.json", "rejects.csv"] {
+        std::os::unix::fs::symlink("/dev/full", dir.path(file)).expect("a link");
+    }
+    for (option, file) in [("--report", "r.json"), ("--rejects", "rejects.csv")] {
+        let ended = dir.sync(api.url()).args([option, file]).run().exits(1);
+        ended
+            .stderr_has("No space left on device (os error 28). Make room there, or give")
+            .stderr_has(option);
+    }
+}
+
+#[test]
 fn a_report_that_cannot_be_written_is_named_once_and_keeps_no_other_from_being_written() {
     let (dir, api) = mixed();
     let reports = ["--report", "no/such.html", "--report", "r.prom"];

@@ -131,7 +131,7 @@ impl Outputs {
             return Ok(());
         };
         replace(path, Readers::Owner, |file| rejects::write(store, run_id, file))
-            .map_err(|error| unwritable("--rejects", path, io::Error::other(error)))
+            .map_err(|error| unwritable("--rejects", path, error.into()))
     }
 
     /// Reports a run that has ended, in the files and on the terminal.

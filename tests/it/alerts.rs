@@ -60,7 +60,7 @@ impl History {
     }
 
     fn counts(run: Run, pending: u64) -> Counts {
-        let planned = run.rows / 12;
+        let planned = (run.rows / 12).max(run.failed + pending);
         let found = planned - run.failed - pending;
         let fresh = run.rows - planned;
         Counts {
@@ -281,6 +281,21 @@ fn each_problem_raises_its_alert_within_one_period() {
     after_good_runs(|history| _ = history.run(next, failures)).fires(soon, &["ManyFailures"]);
     let slow = Run { exit_code: 4, minutes: 50, pending: 820, ..GOOD };
     after_good_runs(|history| _ = history.run(next, slow)).fires(soon, &["Slow"]);
+}
+
+#[test]
+fn more_than_half_of_a_small_list_is_many() {
+    let small = Run { rows: 10, missing: 0, ..GOOD };
+    let next = (GOOD_RUNS + 1) * HOUR;
+    let fires = |run: Run, expected: &[&str]| {
+        let mut history = History::hourly(GOOD_RUNS, |_| small);
+        history.run(next, run).fires(next + HOUR, expected);
+    };
+    fires(Run { exit_code: 3, failed: 5, ..small }, &[]);
+    fires(Run { exit_code: 3, failed: 6, ..small }, &["ManyFailures"]);
+    // Of nine customers.
+    fires(Run { missing: 4, ..small }, &[]);
+    fires(Run { missing: 5, ..small }, &["ManyMissing"]);
 }
 
 #[test]

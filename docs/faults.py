@@ -519,7 +519,7 @@ def clock_behind(world):
     world.sync(prefix=("faketime", "-f", "-1d"))
 
 
-@fault("the disk is full")
+@fault("the store's disk is full, but not that of the metrics")
 def disk_full(world):
     full = world.folder / "full"
     full.mkdir()

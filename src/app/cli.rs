@@ -266,11 +266,12 @@ pub struct PlanArgs {
     pub limit: Option<u64>,
 
     /// Stop this long after the start; the remaining emails stay pending
-    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_DEADLINE")]
+    #[arg(long, value_name = "TIME", value_parser = positive, env = "TELEMETRON_DEADLINE")]
     pub deadline: Option<Duration>,
 
     /// Trust the answers even if no email is found, or more than half of the known emails no longer
-    /// resolve to their customer (without it, such a run stops with exit code 5)
+    /// resolve to their customer (without it, such a run stops with exit code 5; 20 known emails are
+    /// needed for that, 5 at the end)
     #[arg(long, env = "TELEMETRON_ACCEPT_MISSING", value_parser = FalseyValueParser::new())]
     pub accept_missing: bool,
 }
@@ -307,11 +308,11 @@ pub struct ApiArgs {
     pub max_attempts: Option<u32>,
 
     /// Timeout for a whole request [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_TIMEOUT")]
+    #[arg(long, value_name = "TIME", value_parser = positive, env = "TELEMETRON_TIMEOUT")]
     pub timeout: Option<Duration>,
 
     /// Timeout for a connection [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_CONNECT_TIMEOUT")]
+    #[arg(long, value_name = "TIME", value_parser = positive, env = "TELEMETRON_CONNECT_TIMEOUT")]
     pub connect_timeout: Option<Duration>,
 
     /// Stop if the API asks for a longer pause than this [default: 5m]
@@ -322,7 +323,8 @@ pub struct ApiArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_OUTAGE_WAIT")]
     pub outage_wait: Option<Duration>,
 
-    /// Stop if more than this share of the finished emails failed or were rejected [default: 50%]
+    /// Stop if more than this share of the finished emails failed or were rejected; checked from 100
+    /// finished emails and a tenth of the plan on, and at the end from 20 on [default: 50%]
     #[arg(long, value_name = "P%", value_parser = percent::parse, env = "TELEMETRON_FAIL_ABOVE")]
     pub fail_above: Option<f64>,
 }
@@ -340,7 +342,7 @@ pub struct PublishingArgs {
     pub schema: Option<String>,
 
     /// How often to publish during the run [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_PUBLISH_EVERY")]
+    #[arg(long, value_name = "TIME", value_parser = positive, env = "TELEMETRON_PUBLISH_EVERY")]
     pub publish_every: Option<Duration>,
 }
 
@@ -679,6 +681,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     if parsed > LONGEST { Err("give less than 100 years".to_owned()) } else { Ok(parsed) }
 }
 
+/// A time in which something is to happen.
+fn positive(text: &str) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    let help = || "nothing can be done in no time; give a longer one, or leave the option out";
+    if parsed.is_zero() { Err(help().to_owned()) } else { Ok(parsed) }
+}
+
 /// `10/s` or `600/m` as requests a second.
 fn rate(text: &str) -> Result<f64, String> {
     let help = || "give requests per second or minute, such as 10/s or 600/m".to_owned();
@@ -718,6 +727,8 @@ mod tests {
         assert_eq!(rate("600/m"), Ok(10.0));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(positive("1ms"), Ok(Duration::from_millis(1)));
+        assert!(positive("0s").is_err() && positive("0ms").is_err() && positive("5").is_err());
         assert_eq!(delimiter("tab"), Ok('\t'));
         for bad in ["", "10", "10/h", "0/s", "-1/s", "NaN/s", "inf/s", "/s"] {
             assert!(rate(bad).is_err(), "{bad}");
@@ -747,6 +758,33 @@ mod tests {
         assert_eq!(resume(&["--resume", "list.csv"]), Ok((newest, Some("list.csv".into()))));
         assert_eq!(resume(&["list.csv", "--resume"]), Ok((newest, Some("list.csv".into()))));
         assert!(resume(&["--resume=list.csv"]).unwrap_err().contains("number of a run"));
+    }
+
+    #[test]
+    fn a_time_limit_of_zero_is_refused_and_a_wait_of_zero_is_none() {
+        for option in ["--timeout", "--connect-timeout", "--deadline", "--publish-every"] {
+            let error = parsed(&["list.csv", option, "0s"]).unwrap_err();
+            assert!(error.contains("in no time"), "{error}");
+        }
+        for option in ["--outage-wait", "--max-retry-after", "--max-age", "--wait-for-lock"] {
+            assert!(parsed(&["list.csv", option, "0s"]).is_ok(), "{option}");
+        }
+    }
+
+    /// docs/REFERENCE.md and samples/settings.env name these.
+    #[test]
+    fn the_environment_sets_every_option_of_sync_but_a_few() {
+        let command = command();
+        let sync = command.find_subcommand("sync").expect("the command");
+        let options = sync.get_arguments().filter(|arg| !arg.is_positional());
+        let without = options.filter(|arg| {
+            let is_of_sandbox = arg.get_help_heading() == Some("Sandbox");
+            arg.get_env().is_none()
+                && !is_of_sandbox
+                && !matches!(arg.get_id().as_str(), "help" | "version")
+        });
+        let names: Vec<&str> = without.filter_map(clap::Arg::get_long).collect();
+        assert_eq!(names, ["resume", "retry-failed", "verbose"]);
     }
 
     #[test]

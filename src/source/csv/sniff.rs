@@ -592,6 +592,9 @@ mod tests {
         fn a_table_with_addresses_is_understood(
             (rows, at, delimiter) in table(), name in prop::option::of("[a-zA-Z]{1,5} ?e-?mail"),
         ) {
+            // Where all other cells are empty, the delimiters are as good as commas behind addresses.
+            let mut others = rows.iter().flat_map(|row| row.iter().enumerate().filter(|(i, _)| *i != at));
+            prop_assume!(others.any(|(_, cell)| !cell.trim().is_empty()));
             let delimiter_byte = u8::try_from(delimiter).unwrap();
             let mut writer =
                 ::csv::WriterBuilder::new().delimiter(delimiter_byte).from_writer(Vec::new());

@@ -352,4 +352,48 @@ mod tests {
         canary.forget();
         assert_eq!(canary.settle(email, round, CanaryAnswer::Refused, now), None);
     }
+
+    #[test]
+    fn an_answer_vouches_for_a_second_and_is_renewed_before() {
+        let (mut canary, now) = (Canary::default(), time::instant());
+        assert!(!canary.vouches(now) && canary.renewed_at().is_none());
+        canary.note_answer("a");
+        assert!(!canary.is_running() && !canary.has_to_send() && canary.sent_at().is_none());
+        canary.begin_known();
+        assert!(canary.is_running() && canary.has_to_send() && canary.not_before().is_none());
+        let (email, round) = canary.send(now).unwrap();
+        assert!(canary.is_running() && !canary.has_to_send());
+        assert_eq!((canary.sent_at(), canary.send(now)), (Some(now), None));
+        let back = now + VOUCHES;
+        canary.settle(email, round, CanaryAnswer::Answered, back);
+        assert!(!canary.is_running() && canary.vouches(back));
+        assert!(canary.vouches(back + VOUCHES / 2) && !canary.vouches(back + VOUCHES));
+        assert_eq!(canary.renewed_at(), Some(back + RENEWED_AFTER));
+        canary.forget();
+        assert!(!canary.vouches(back) && !canary.begin_known(), "another key");
+    }
+
+    #[test]
+    fn a_failure_outweighs_refusals_and_a_late_answer_of_another_round_is_kept() {
+        let (mut canary, now) = (Canary::default(), time::instant());
+        canary.begin_with(candidates(&["a", "b"], &[]));
+        assert_eq!(settle(&mut canary, CanaryAnswer::Failed("x".into())), None);
+        let verdict = Some(Verdict::Unreachable("x".into()));
+        assert_eq!(settle(&mut canary, CanaryAnswer::Refused), verdict);
+        canary.begin_with(candidates(&["a", "b"], &[]));
+        let (late, round) = canary.send(now).unwrap();
+        assert_eq!(settle(&mut canary, CanaryAnswer::Answered), Some(Verdict::Reachable));
+        assert_eq!(canary.settle(late, round, CanaryAnswer::Answered, now), None);
+        assert_eq!(canary.known, ["b", "a"]);
+    }
+
+    #[test]
+    fn another_search_may_find_candidates() {
+        let mut canary = Canary::default();
+        assert!(!canary.lacks_candidates());
+        canary.begin_with(CanaryCandidates::default());
+        assert!(canary.lacks_candidates() && !canary.is_running());
+        canary.search_again();
+        assert!(!canary.lacks_candidates());
+    }
 }

@@ -53,6 +53,7 @@ impl FailureLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::outcome::{Cause, Failure, FailureCode};
 
     fn limit(planned: u64, finished: u64, unanswered: u64) -> FailureLimit {
         FailureLimit::new(0.5, Progress { planned, finished, unanswered })
@@ -72,5 +73,16 @@ mod tests {
         assert_eq!(limit(19, 19, 19).exceeded_at_end(), None);
         assert!(limit(20, 20, 11).exceeded_at_end().is_some());
         assert_eq!(limit(20, 20, 10).exceeded_at_end(), None);
+    }
+
+    #[test]
+    fn only_emails_without_an_answer_count_against_it() {
+        let failure = Failure::new(FailureCode::NoJson, "x");
+        let failed = || Outcome::Failed { failure: failure.clone(), cause: Cause::Transient };
+        let mut limit = limit(0, 0, 0);
+        for outcome in [Outcome::NotFound, Outcome::Rejected("x".into()), failed(), failed()] {
+            limit.count(&outcome);
+        }
+        assert_eq!((limit.progress.finished, limit.progress.unanswered), (4, 3));
     }
 }

@@ -101,3 +101,68 @@ impl Held {
         all.map(|held| held.pending.planned.email.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::outcome::PlannedEmail;
+
+    fn pending(email: &str) -> Pending {
+        let planned = PlannedEmail { position: 1, key: 1, email: email.into(), resolved_to: None };
+        Pending { counted_attempts: 4, ..planned.into() }
+    }
+
+    fn last(request: i64) -> LastAttempt {
+        LastAttempt { status: Some(403), request, at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn exhausted(email: &str) -> HeldEmail {
+        let failure = Failure::new(FailureCode::ServerError, "HTTP 500");
+        HeldEmail { pending: pending(email), failure, last: last(9) }
+    }
+
+    #[test]
+    fn refused_emails_fail_once_the_key_is_accepted_for_a_later_request() {
+        let mut held = Held::default();
+        held.refuse(pending("a"), last(5), 8);
+        held.refuse(pending("b"), last(6), 9);
+        assert!(held.has_refused() && !held.is_empty());
+        assert_eq!(held.take_refused_before(7), []);
+        let failed = held.take_refused_before(8);
+        let [Settled { planned, outcome, status, attempts, request, .. }] = &failed[..] else {
+            panic!("{failed:?}")
+        };
+        assert_eq!((planned.email.as_str(), *status, *request), ("a", Some(403), 5));
+        assert_eq!(*attempts, 5, "the refusal is one");
+        let reason = "HTTP 403 for this email, while the key is accepted for others";
+        let failure = Failure::new(FailureCode::KeyRefused, reason);
+        assert_eq!(*outcome, Outcome::Failed { failure, cause: Cause::Permanent });
+        assert_eq!(held.take_refused(), [pending("b")]);
+        assert!(!held.has_refused() && held.is_empty());
+    }
+
+    #[test]
+    fn emails_out_of_attempts_fail_or_are_looked_up_again() {
+        let mut held = Held::default();
+        held.exhaust(exhausted("a"));
+        assert!(!held.has_refused() && !held.is_empty());
+        let failed = held.take_failed();
+        assert_eq!(
+            failed.iter().map(|one| (one.attempts, one.request)).collect::<Vec<_>>(),
+            [(4, 9)]
+        );
+        assert!(matches!(failed[0].outcome, Outcome::Failed { cause: Cause::Transient, .. }));
+        held.exhaust(exhausted("b"));
+        assert_eq!(held.take_exhausted(), [pending("b")]);
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn a_sample_has_both_kinds() {
+        let mut held = Held::default();
+        held.exhaust(exhausted("a"));
+        held.refuse(pending("b"), last(5), 8);
+        assert_eq!(held.sample(1), ["b"]);
+        assert_eq!(held.sample(5), ["b", "a"]);
+    }
+}

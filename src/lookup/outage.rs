@@ -344,4 +344,43 @@ mod tests {
         let third = outage.streak().unwrap();
         assert_eq!([first, second, third].map(|one| outage.is_excused(one)), [false, true, false]);
     }
+
+    #[test]
+    fn a_wait_of_our_own_and_a_suspension_are_no_silence() {
+        let (mut outage, now) = (OutageDetector::new(WAIT, TIMEOUT), time::instant());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        outage.start(now);
+        outage.start(after(1));
+        assert_eq!(outage.silent_at(1), Some(now + 2 * TIMEOUT), "since the first request");
+        outage.wait_ourselves(after(10), after(15));
+        outage.wait_ourselves(after(12), after(20));
+        assert_eq!(outage.gives_up_at(), Some(after(10) + WAIT), "ten seconds, not thirteen");
+        outage.excuse(Duration::from_secs(7));
+        assert_eq!(outage.gives_up_at(), Some(after(17) + WAIT));
+        assert_eq!(OutageDetector::new(WAIT / 20, TIMEOUT).patience, WAIT / 40, "half the wait");
+    }
+
+    #[test]
+    fn an_answer_during_an_outage_brings_the_next_canary_forward() {
+        let (mut outage, now) = (OutageDetector::new(WAIT, TIMEOUT), time::instant());
+        outage.note(failed(), 0, now);
+        outage.canary_failed("no".into(), now + TIMEOUT);
+        assert!(outage.is_outage() && !outage.has_streak());
+        assert_eq!(outage.last_cause(), "no");
+        outage.note(failed(), 1, now + TIMEOUT);
+        assert!(!outage.has_streak(), "it is known");
+        assert_eq!(outage.next_canary(), Some(now + TIMEOUT + FIRST_INTERVAL));
+        assert!(!outage.note(Sign::Answered, 1, now + TIMEOUT));
+        assert_eq!(outage.next_canary(), Some(now + TIMEOUT));
+        assert!(outage.answered_since(None) && outage.answered_since(Some(now + TIMEOUT)));
+        assert!(!outage.answered_since(Some(now + TIMEOUT + FIRST_INTERVAL)));
+        let lasting = outage.outages(now + 2 * TIMEOUT);
+        assert_eq!((lasting.count, lasting.time), (1, 2 * TIMEOUT), "since the first failure");
+        assert_eq!(outage.canary_answered(now + 2 * TIMEOUT), Some(2 * TIMEOUT));
+        assert_eq!(outage.canary_answered(now + 3 * TIMEOUT), None);
+        outage.canary_failed("no".into(), now + 4 * TIMEOUT);
+        outage.canary_answered(now + 5 * TIMEOUT);
+        let all = outage.outages(now + 5 * TIMEOUT);
+        assert_eq!((all.count, all.time), (2, 3 * TIMEOUT));
+    }
 }

@@ -148,3 +148,78 @@ impl PartialOrd for Deferred {
         Some(self.cmp(other))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time;
+    use std::time::Duration;
+
+    fn email(position: i64) -> PlannedEmail {
+        let email = format!("{position}@x.io");
+        PlannedEmail { position, key: position, email, resolved_to: None }
+    }
+
+    fn pop(queue: &mut Queue, now: Instant) -> Option<i64> {
+        queue.pop(now).map(|pending| pending.planned.position)
+    }
+
+    #[test]
+    fn new_emails_go_first_and_retries_when_they_are_due() {
+        let (mut queue, now) = (Queue::default(), time::instant());
+        assert_eq!(queue.turn(now), Turn::Refill);
+        queue.offer(vec![email(1), email(2)]);
+        let soon = now + Duration::from_secs(1);
+        queue.defer(email(3).into(), soon);
+        queue.put_first(email(4).into());
+        assert_eq!(queue.turn(now), Turn::Now);
+        assert!(!queue.has_nothing_new());
+        assert_eq!([(); 4].map(|()| pop(&mut queue, soon)), [Some(4), Some(1), Some(2), Some(3)]);
+        assert_eq!((queue.turn(now), queue.is_empty()), (Turn::Refill, false));
+        queue.offer(Vec::new());
+        assert_eq!((queue.turn(now), queue.is_empty()), (Turn::Empty, true));
+    }
+
+    #[test]
+    fn what_is_due_first_is_retried_first_and_not_before() {
+        let (mut queue, now) = (Queue::default(), time::instant());
+        queue.offer(Vec::new());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        for (position, seconds) in [(1, 9), (2, 5), (4, 7), (3, 7)] {
+            queue.defer(email(position).into(), at(seconds));
+        }
+        assert!(queue.has_nothing_new() && !queue.is_empty());
+        assert_eq!((queue.turn(at(4)), pop(&mut queue, at(4))), (Turn::At(at(5)), None));
+        assert_eq!(queue.turn(at(5)), Turn::Now);
+        assert_eq!([(); 4].map(|()| pop(&mut queue, at(9))), [Some(2), Some(3), Some(4), Some(1)]);
+    }
+
+    #[test]
+    fn retries_go_first_when_too_many_wait() {
+        let (mut queue, now) = (Queue::default(), time::instant());
+        let later = now + Duration::from_secs(1);
+        queue.offer(vec![email(-1)]);
+        for position in 1..MAX_DEFERRED as i64 {
+            queue.defer(email(position).into(), later);
+        }
+        assert_eq!(queue.turn(now), Turn::Now);
+        queue.defer(email(0).into(), later);
+        assert_eq!((queue.turn(now), pop(&mut queue, now)), (Turn::At(later), None));
+        assert_eq!([(); 2].map(|()| pop(&mut queue, later)), [Some(0), Some(-1)]);
+    }
+
+    #[test]
+    fn samples_are_of_emails_that_wait() {
+        let (mut queue, now) = (Queue::default(), time::instant());
+        queue.offer((1..9).map(email).collect());
+        queue.defer(email(20).into(), now);
+        queue.defer(email(21).into(), now);
+        let new = queue.sample_new(3, &mut Rng::with_seed(1));
+        let waiting: Vec<String> = (1..9).map(|position| email(position).email).collect();
+        assert!(new.len() == 3 && new.iter().all(|email| waiting.contains(email)), "{new:?}");
+        assert_eq!(queue.sample_deferred(1).len(), 1);
+        let mut deferred = queue.sample_deferred(5);
+        deferred.sort();
+        assert_eq!(deferred, ["20@x.io", "21@x.io"]);
+    }
+}

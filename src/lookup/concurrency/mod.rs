@@ -395,4 +395,113 @@ mod tests {
         control.restart(1000);
         assert_eq!(control.get(), 64);
     }
+
+    /// A limit, and the request that comes next.
+    struct Played {
+        limit: Limit,
+        next: i64,
+    }
+
+    impl Played {
+        fn new() -> Self {
+            Self { limit: Limit::new(1000, Adapting::On, None), next: 0 }
+        }
+
+        /// A round in which the limit was reached, with so many refusals and otherwise this latency.
+        fn round(&mut self, (latency, refused): (f64, usize)) -> usize {
+            let Self { limit, next } = self;
+            limit.start(limit.limit);
+            for number in 0.. {
+                let effect =
+                    if number < refused { Effect::Refused } else { Effect::Answered(latency) };
+                let has_begun = limit.round.summary(1).is_some();
+                limit.settle(effect, RequestSpan { request: *next, next: *next + 1 });
+                *next += 1;
+                if has_begun && limit.round.summary(1).is_none() {
+                    break;
+                }
+            }
+            limit.get()
+        }
+
+        fn rounds(&mut self, rounds: &[(f64, usize)]) -> Vec<usize> {
+            rounds.iter().map(|round| self.round(*round)).collect()
+        }
+    }
+
+    const FINE: (f64, usize) = (0.1, 0);
+
+    #[test]
+    fn a_slow_start_doubles_up_to_the_ceiling() {
+        let mut played = Played { limit: Limit::new(100, Adapting::On, None), next: 0 };
+        assert_eq!(played.limit.get(), 4);
+        assert_eq!(played.rounds(&[FINE; 6]), [8, 16, 32, 64, 100, 100]);
+        assert_eq!(played.limit.sustained(), 100);
+        played.limit.restart(1000);
+        assert_eq!(
+            (played.limit.get(), played.limit.sustained()),
+            (4, 100),
+            "as before the outage"
+        );
+        assert_eq!(Limit::new(3, Adapting::On, None).get(), 3);
+    }
+
+    #[test]
+    fn a_run_begins_at_half_of_what_the_last_one_sustained() {
+        let begin = |concurrency| {
+            let learned = LearnedLimits { concurrency, rate: None };
+            let limit = Limit::new(100, Adapting::On, Some(learned));
+            (limit.get(), limit.sustained())
+        };
+        assert_eq!(begin(40), (20, 40));
+        assert_eq!(begin(6), (4, 6));
+        assert_eq!(begin(500).0, 100);
+    }
+
+    #[test]
+    fn refusals_that_end_with_half_the_load_shrink_the_limit_and_leave_a_wall() {
+        let mut played = Played::new();
+        assert_eq!(played.rounds(&[FINE; 5]).last(), Some(&128));
+        assert_eq!(played.rounds(&[(0.1, 20), FINE]), [64, 102]);
+        assert_eq!((played.limit.wall, played.limit.sustained()), (Some(128), 102));
+        // By half the root up to 95 % of the wall, then by one in so many rounds, and beyond it freely.
+        assert_eq!(played.rounds(&[FINE; 4]), [107, 112, 117, 121]);
+        let crept = played.rounds(&[FINE; 20]);
+        assert!(crept[..19].iter().all(|limit| *limit == 121) && crept[19] == 122, "{crept:?}");
+        played.limit.limit = 141;
+        assert_eq!(played.rounds(&[FINE])[0], 141);
+        assert_eq!(played.limit.wall, None);
+        assert_eq!(played.rounds(&[FINE])[0], 146);
+    }
+
+    #[test]
+    fn refusals_that_half_the_load_leaves_are_usual_until_there_are_fewer() {
+        let mut played = Played::new();
+        assert_eq!(played.rounds(&[FINE; 5]).last(), Some(&128));
+        assert_eq!(played.rounds(&[(0.1, 20), (0.1, 6)]), [64, 128]);
+        let usual = played.limit.usual_refusals;
+        assert!((0.04..0.1).contains(&usual), "{usual}");
+        assert!(played.rounds(&[(0.1, 8)])[0] > 128, "as usual");
+        assert!(played.limit.usual_refusals <= usual && played.limit.usual_refusals > usual * 0.97);
+    }
+
+    #[test]
+    fn slow_answers_that_half_the_load_makes_faster_shrink_the_limit() {
+        let mut played = Played::new();
+        assert_eq!(played.rounds(&[FINE; 5]).last(), Some(&128));
+        assert_eq!(played.rounds(&[(0.2, 0), FINE]), [64, 102]);
+        assert_eq!(played.rounds(&[(0.2, 0), (0.2, 0)]), [51, 102], "a slower day");
+        assert_eq!(played.rounds(&[(0.2, 0)]), [107], "is what is known now");
+    }
+
+    #[test]
+    fn busy_answers_hold_the_limit_and_are_looked_into_after_a_hundred_rounds() {
+        let mut played = Played::new();
+        assert_eq!(played.rounds(&[FINE; 5]).last(), Some(&128));
+        let held = played.rounds(&[(0.13, 0); 99]);
+        assert!(held.iter().all(|limit| *limit == 128), "{held:?}");
+        assert_eq!(played.rounds(&[(0.13, 0), FINE]), [64, 128]);
+        assert_eq!(played.rounds(&[(0.13, 0); 99]).last(), Some(&128));
+        assert_eq!(played.limit.rounds_held, 99, "counted anew");
+    }
 }

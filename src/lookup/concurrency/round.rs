@@ -169,6 +169,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::outcome::Failure;
 
     #[test]
     fn a_difference_is_sure_beyond_its_standard_errors() {
@@ -193,5 +194,67 @@ mod tests {
         (150..166).for_each(|request| round.add(Effect::Answered(1.0), request));
         let summary = round.summary(16).unwrap();
         assert_eq!((summary.mean, summary.refused, summary.attempts), (Some(1.0), 0, 66));
+    }
+
+    #[test]
+    fn only_a_refusal_for_want_of_room_counts_and_only_an_answer_is_timed() {
+        let attempt = |answer, status| Attempt {
+            answer,
+            status,
+            retry_after: None,
+            latency: Duration::from_millis(250),
+        };
+        let failure = |code| Failure::new(code, "x");
+        let retry = |code, status| Effect::of(&attempt(Answer::Retry(failure(code)), status));
+        for code in FailureCode::ALL {
+            let has_no_room = matches!(
+                code,
+                FailureCode::Connect
+                    | FailureCode::ConnectionLost
+                    | FailureCode::Timeout
+                    | FailureCode::Unavailable
+            );
+            let expected = if has_no_room { Effect::Refused } else { Effect::Unclear };
+            assert_eq!(retry(code, None), expected, "{code}");
+        }
+        assert_eq!(retry(FailureCode::ServerError, Some(504)), Effect::Refused);
+        assert_eq!(retry(FailureCode::ServerError, Some(500)), Effect::Unclear);
+        assert_eq!(retry(FailureCode::NoJson, Some(504)), Effect::Unclear);
+        assert_eq!(Effect::of(&attempt(Answer::KeyRefused, Some(403))), Effect::Unclear);
+        let failed = Answer::Failed(failure(FailureCode::Redirect));
+        for answer in [Answer::NotFound, Answer::Rejected("x".into()), failed] {
+            assert_eq!(Effect::of(&attempt(answer, None)), Effect::Answered(0.25));
+        }
+    }
+
+    #[test]
+    fn a_round_is_over_with_enough_answers_and_refusals() {
+        let round = |answers: i64, refusals: i64| {
+            let mut round = Round::new(0, 0);
+            (0..answers).for_each(|request| round.add(Effect::Answered(0.1), request));
+            (0..refusals).for_each(|request| round.add(Effect::Refused, request));
+            round.add(Effect::Unclear, 0);
+            round
+        };
+        assert!(round(10, 9).summary(20).is_none());
+        let summary = round(10, 10).summary(20).unwrap();
+        assert_eq!((summary.timed, summary.refused, summary.attempts), (10, 10, 21));
+        assert_eq!(summary.mean, None, "of too few answers");
+        assert_eq!(summary.error, 0.0);
+        assert!((summary.refused_share() - 10.0 / 21.0).abs() < 1e-9);
+        assert!((round(16, 4).summary(20).unwrap().mean.unwrap() - 0.1).abs() < 1e-9);
+        assert!((round(4, 0).summary(4).unwrap().mean.unwrap() - 0.1).abs() < 1e-9);
+        assert!(!summary.surely_over(0.0) && !summary.surely_under(9.0), "nothing is known");
+    }
+
+    #[test]
+    fn chance_is_two_standard_errors() {
+        let mut round = Round::new(0, 0);
+        (0..16).for_each(|request| {
+            round.add(Effect::Answered([0.05, 0.15][request % 2]), request as i64)
+        });
+        let summary = round.summary(16).unwrap();
+        assert!((summary.at_most(0.1) - 0.125).abs() < 1e-6);
+        assert!(!summary.reached);
     }
 }

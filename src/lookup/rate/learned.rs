@@ -248,9 +248,8 @@ impl Known {
 
     fn raise_to(&mut self, least: f64) {
         match &mut self.curve {
-            Curve::Search { from: rate, .. } | Curve::Steady { accepted: rate, .. } => {
-                *rate = rate.max(least);
-            }
+            Curve::Search { from, .. } => *from = from.max(least),
+            Curve::Steady { accepted, .. } => *accepted = accepted.max(least / FALL),
         }
     }
 
@@ -387,3 +386,6 @@ impl Recent {
         self.slots.iter().filter(is_recent).map(|slot| f64::from(count(slot))).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,10 @@ fn attempts_run_out() {
         _ => found(),
     });
     assert_eq!(run.attempts(1), 5);
+    let of_one = run.requests.iter().filter(|request| request.number == 1);
+    let kinds: Vec<RequestKind> = of_one.map(|request| request.kind).collect();
+    assert_eq!(kinds[..2], [RequestKind::First, RequestKind::Retry]);
+    assert!(kinds[1..].iter().all(|kind| *kind == RequestKind::Retry));
     assert!(matches!(run.outcome(1), Outcome::Failed { cause: Cause::Transient, .. }));
     assert_eq!(run.stop(), None);
 }

@@ -65,6 +65,28 @@ pub enum Emails {
     Unanswered,
 }
 
+impl Job {
+    /// The emails that the command line names.
+    pub fn emails(&self) -> Option<&Emails> {
+        match self {
+            Self::DryRun(plan) | Self::New(plan) | Self::Resume(Resume::OrPlan(plan)) => {
+                Some(&plan.emails)
+            }
+            Self::Resume(Resume::Newest | Resume::Run(_)) => None,
+        }
+    }
+}
+
+impl Emails {
+    /// The file that they are read from.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Source(source) => source.location.file(),
+            Self::Unanswered => None,
+        }
+    }
+}
+
 /// Which run continues.
 #[derive(Clone, Debug)]
 pub enum Resume {

@@ -55,6 +55,38 @@ pub fn replace<E: From<io::Error>>(
     Ok(())
 }
 
+/// Whether two names lead to one file, or would once it is made.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    if is_special(one) || is_special(other) {
+        return false;
+    }
+    place(one) == place(other) || identity(one).is_some_and(|one| Some(one) == identity(other))
+}
+
+/// The absolute path of a file, which need not be there.
+fn place(path: &Path) -> PathBuf {
+    let target = target(path);
+    let folder = folder(&target).canonicalize();
+    folder.map_or_else(|_| target.clone(), |it| it.join(target.file_name().unwrap_or_default()))
+}
+
+/// What hard links to a file have in common.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+fn folder(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// A link stays, and its target is replaced, or made.
 fn target(path: &Path) -> PathBuf {
     let beside = |link: PathBuf| path.parent().unwrap_or(Path::new("")).join(link);
@@ -80,14 +112,13 @@ fn is_special(path: &Path) -> bool {
 }
 
 fn temporary_beside(path: &Path, readers: Readers) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     if readers == Readers::Others {
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let made = builder.prefix(".telemetron-").tempfile_in(folder.unwrap_or(Path::new(".")));
+    let made = builder.prefix(".telemetron-").tempfile_in(folder(path));
     made.map_err(without_path)
 }
 

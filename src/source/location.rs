@@ -155,6 +155,15 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl Location {
+    /// The file that is read; that which standard input comes from, if it is one.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Stdin => Some("/dev/stdin".into()),
+            Self::File(path) | Self::Sqlite(path) => Some(path.clone()),
+            Self::Postgres(_) | Self::Mysql(_) => None,
+        }
+    }
+
     /// Understands what a user names as the source. Of a database, this also reads what the
     /// environment says of it (`PGHOST`, `PGPASSWORD`, `~/.pgpass`, `MYSQL_PWD` and so on).
     ///

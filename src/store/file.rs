@@ -102,6 +102,13 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     file.into()
 }
 
+/// The files that SQLite makes beside a store.
+pub fn companions(path: &Path) -> [PathBuf; 3] {
+    // It follows a link.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    ["-wal", "-shm", "-journal"].map(|ending| with_ending(&path, ending))
+}
+
 /// Whether something is not in the file itself: in its log, or in a journal that undoes what a killed
 /// process began.
 pub(super) fn has_log(path: &Path) -> bool {

@@ -25,6 +25,7 @@ pub mod writer;
 pub mod wrong_key;
 
 pub use error::{Held, Holder, StoreError};
+pub use file::companions;
 
 use crate::time;
 use error::{unopenable, unusable};

@@ -279,3 +279,37 @@ fn a_closed_standard_output_does_not_change_the_exit_code() {
     assert_eq!(command.status().unwrap().code(), Some(3));
     assert_eq!(dir.report()["status"], "partial");
 }
+
+/// What is written last would take the other's place.
+#[test]
+fn no_file_of_a_run_may_be_two_things() {
+    let (dir, api) = mixed();
+    dir.write("key", "k");
+    dir.sync(api.url()).run().exits(3);
+    let sqlite = ["sqlite:s.db", "--table", "customers", "--store", "t.db"];
+    std::os::unix::fs::symlink("s.db", dir.path("link.json")).unwrap();
+    std::fs::hard_link(dir.path("list.csv"), dir.path("hard.txt")).unwrap();
+    let contents = || dir.files().into_iter().map(|name| std::fs::read(dir.path(&name)).unwrap());
+    let contents = || contents().collect::<Vec<_>>();
+    let before = contents();
+    for (args, what) in [
+        (&["--report", "link.json"][..], "--report and --store"),
+        (&["--rejects", "s.db-wal"], "--rejects and a file that belongs to --store"),
+        (&["--rejects", "./list.csv"], "--rejects and SOURCE"),
+        (&["--report", "hard.txt"], "--report and SOURCE"),
+        (&["--api-key-file", "key", "--rejects", "key"], "--rejects and --api-key-file"),
+        (&["--report", "a.txt", "--rejects", "./a.txt"], "--rejects and --report"),
+        (&["--report", "a.txt", "--report", "a.txt"], "--report and --report"),
+        (&["--dry-run", "--rejects", "list.csv"], "--rejects and SOURCE"),
+    ] {
+        dir.sync(api.url()).args(args.iter().copied()).run().exits(2).stderr_has(what);
+    }
+    let of_store = dir.sync_of(api.url(), sqlite).args(["--rejects", "s.db"]).run();
+    of_store.exits(2).stderr_has("--rejects and SOURCE are the same file");
+    assert!(contents() == before, "a file was changed");
+    dir.sync(api.url()).args(["--limit", "0"]).run().exits(4);
+    let list = dir.read("list.csv");
+    let resumed = dir.sync_of(api.url(), ["--resume", "--report", "hard.txt"]).run();
+    resumed.exits(2).stderr_has("--report and SOURCE");
+    assert_eq!(dir.read("list.csv"), list);
+}

@@ -32,7 +32,7 @@ pub fn run(args: SyncArgs, clock: &Clock) -> Result<Exit, Error> {
     logging::start(settings.terminal.verbosity, settings.terminal.log_format);
     check_open_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut outputs = Outputs::new(&settings.options, &settings, clock)?;
+    let mut outputs = Outputs::new(&settings.options, &settings, None, clock)?;
     let pinger = settings.ping.clone().map(Pinger::new).transpose()?;
     let ended = runtime.block_on(sync(&settings, clock, &mut outputs, pinger.as_ref()));
     // A planner that hangs in its source is left behind.

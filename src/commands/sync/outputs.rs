@@ -4,15 +4,16 @@ use crate::app::cli::LogFormat;
 use crate::app::error::Error;
 use crate::app::logging::{self, Line};
 use crate::app::run_options::{ReportFile, RunOptions};
-use crate::app::settings::{Job, Resume, SyncSettings, TerminalSettings, Verbosity};
+use crate::app::settings::{Emails, SyncSettings, TerminalSettings, Verbosity};
 use crate::commands::print;
+use crate::display::shown;
 use crate::domain::exit::Exit;
 use crate::domain::report_data::ReportData;
 use crate::domain::run::RunReport;
-use crate::report::output::{Readers, prove_writable, replace};
+use crate::report::output::{Readers, is_same_file, prove_writable, replace};
 use crate::report::{Format, prom, rejects, text};
 use crate::store::live::Live;
-use crate::store::{Store, open_to_read, report_data};
+use crate::store::{Store, companions, open_to_read, report_data};
 use crate::time::{self, Clock};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -40,18 +41,22 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
+    /// Those that `options` name. A resumed run names its source; the command line need not.
+    ///
+    /// # Errors
+    /// The options cannot be understood, or a file is two things at once.
     pub(super) fn new(
         options: &RunOptions,
         settings: &SyncSettings,
+        resumed: Option<&RunReport>,
         clock: &Clock,
     ) -> Result<Self, Error> {
-        let source = match &settings.job {
-            Job::DryRun(plan) | Job::New(plan) | Job::Resume(Resume::OrPlan(plan)) => {
-                plan.emails.name()
-            }
-            Job::Resume(Resume::Newest | Resume::Run(_)) => String::new(),
+        let emails = settings.job.emails();
+        let (source, source_file) = match resumed {
+            Some(run) => (run.source.clone(), Some(PathBuf::from(&run.source))),
+            None => (emails.map(Emails::name).unwrap_or_default(), emails.and_then(Emails::file)),
         };
-        Ok(Self {
+        let outputs = Self {
             reports: options.reports()?,
             rejects: options.rejects().map(Path::to_owned),
             store: settings.store.clone(),
@@ -59,19 +64,38 @@ impl Outputs {
             live: None,
             summary: String::new(),
             clock: clock.clone(),
-        })
+        };
+        outputs.check_distinct(source_file, settings.api_key_file.clone())?;
+        Ok(outputs)
     }
 
-    /// A resumed run names its source; the command line need not.
-    pub(super) fn set_source(&mut self, source: &str) {
-        source.clone_into(&mut self.source);
+    /// Finds an output that would take the place of something else, another output included.
+    fn check_distinct(&self, source: Option<PathBuf>, key: Option<PathBuf>) -> Result<(), Error> {
+        let mut files = vec![("--store", self.store.clone())];
+        files.extend(companions(&self.store).map(|path| ("a file that belongs to --store", path)));
+        files.extend(key.map(|path| ("--api-key-file", path)));
+        files.extend(source.map(|path| ("SOURCE", path)));
+        for (option, path) in self.files() {
+            if let Some((other, _)) = files.iter().find(|(_, file)| is_same_file(file, path)) {
+                return Err(Error::Usage(format!(
+                    "{option} and {other} are the same file, {}. Let {option} name another one.",
+                    shown(path)
+                )));
+            }
+            files.push((option, path.clone()));
+        }
+        Ok(())
+    }
+
+    /// Each file that the run leaves, with its option.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let reports = self.reports.iter().map(|report| ("--report", &report.path));
+        reports.chain(self.rejects.iter().map(|path| ("--rejects", path)))
     }
 
     /// Finds what cannot be written before there is anything to write.
     pub(super) fn prove_writable(&self) -> Result<(), Error> {
-        let reports = self.reports.iter().map(|report| ("--report", &report.path));
-        let rejects = self.rejects.iter().map(|path| ("--rejects", path));
-        for (option, path) in reports.chain(rejects) {
+        for (option, path) in self.files() {
             prove_writable(path).map_err(|reason| unwritable(option, path, reason))?;
         }
         Ok(())
@@ -149,9 +173,14 @@ impl Outputs {
         let rejects = self.write_rejects(&store.connection, run.run_id);
         print_end(run, settings.terminal);
         // If something fails from here on, the report stays as it is.
-        self.reports.clear();
+        self.write_none();
         reports.and(rejects)?;
         Ok(exit_of(run))
+    }
+
+    /// Leaves all reports as they are from now on.
+    pub(super) fn write_none(&mut self) {
+        self.reports.clear();
     }
 
     /// The report as text, once the run has ended.

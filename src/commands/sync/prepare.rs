@@ -188,10 +188,9 @@ fn work(store: &Connection, session: &Session<'_>, outputs: &mut Outputs) -> Res
         if let Some(run) = resumed {
             options = options.or_kept(kept_options(store, run.run_id)?);
         }
-        *outputs = Outputs::new(&options, settings, clock)?;
-        if let Some(run) = resumed {
-            outputs.set_source(&run.source);
-        }
+        let kept = Outputs::new(&options, settings, resumed, clock);
+        // A file that is something else must not even get the report of this error.
+        *outputs = kept.inspect_err(|_| outputs.write_none())?;
         outputs.prove_writable()?;
         Setup::new(options, settings)
     };

@@ -4,7 +4,7 @@ use crate::domain::exit::Exit;
 use crate::percent;
 use crate::report::Format;
 use crate::sandbox::{FaultShare, Outage, RetryAfter, When};
-use clap::builder::FalseyValueParser;
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ pub fn variables() -> BTreeSet<String> {
 /// # Errors
 /// The command line is invalid, or asks for the help or the version.
 pub fn parse() -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches()?;
+    let matches = command().try_get_matches().map_err(named_as_given)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Sync(sync), Some((_, matches))) = (&mut cli.command, matches.subcommand())
         && matches.value_source("report") == Some(ValueSource::EnvVariable)
@@ -84,6 +84,22 @@ pub fn parse() -> Result<Cli, clap::Error> {
         sync.output.report = sync.output.report.iter().flat_map(|list| paths(list)).collect();
     }
     Ok(cli)
+}
+
+/// The error with the name of the variable instead of the option, if that is where its value is from.
+fn named_as_given(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(usage)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let option = usage.split(' ').next().unwrap_or_default().to_owned();
+    let variable = option.trim_start_matches('-').replace('-', "_").to_ascii_uppercase();
+    let variable = format!("TELEMETRON_{variable}");
+    let is_typed =
+        std::env::args().any(|arg| arg == option || arg.starts_with(&format!("{option}=")));
+    if !is_typed && variables().contains(&variable) && std::env::var_os(&variable).is_some() {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
+    error
 }
 
 fn paths(list: &Path) -> Vec<PathBuf> {
@@ -141,7 +157,7 @@ pub struct SyncArgs {
     pub retry_failed: bool,
 
     /// Plan, print what a run would do, and stop: no request is sent and the store stays as it is
-    #[arg(long, env = "TELEMETRON_DRY_RUN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "TELEMETRON_DRY_RUN", value_parser = on_or_off)]
     pub dry_run: bool,
 
     /// Wait up to this long for another run to release the store [default: 0s]
@@ -220,7 +236,7 @@ pub struct SourceArgs {
     pub quote: QuoteChoice,
 
     /// The first row of a CSV file is data, not a header
-    #[arg(long, env = "TELEMETRON_NO_HEADER", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "TELEMETRON_NO_HEADER", value_parser = on_or_off)]
     pub no_header: bool,
 
     /// The encoding of a CSV file [default: detected]
@@ -272,7 +288,7 @@ pub struct PlanArgs {
     /// Trust the answers even if no email is found, or more than half of the known emails no longer
     /// resolve to their customer (without it, such a run stops with exit code 5; 20 known emails are
     /// needed for that, 5 at the end)
-    #[arg(long, env = "TELEMETRON_ACCEPT_MISSING", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "TELEMETRON_ACCEPT_MISSING", value_parser = on_or_off)]
     pub accept_missing: bool,
 }
 
@@ -296,7 +312,7 @@ pub struct ApiArgs {
     pub concurrency: Option<u32>,
 
     /// Always keep --concurrency lookups in flight, instead of adapting to how the API responds
-    #[arg(long, env = "TELEMETRON_FIXED_CONCURRENCY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "TELEMETRON_FIXED_CONCURRENCY", value_parser = on_or_off)]
     pub fixed_concurrency: bool,
 
     /// At most this many requests per second or minute, such as 10/s or 600/m [default: no limit]
@@ -375,7 +391,7 @@ pub struct OutputArgs {
     pub progress: ProgressChoice,
 
     /// Print only problems
-    #[arg(short, long, env = "TELEMETRON_QUIET", value_parser = FalseyValueParser::new())]
+    #[arg(short, long, env = "TELEMETRON_QUIET", value_parser = on_or_off)]
     pub quiet: bool,
 
     /// Print more: -v names single emails, -vv each attempt
@@ -700,6 +716,15 @@ fn rate(text: &str) -> Result<f64, String> {
     let number: f64 = number.trim().parse().map_err(|_| help())?;
     let rate = number / seconds;
     if rate.is_finite() && rate >= 0.001 { Ok(rate) } else { Err(help()) }
+}
+
+/// What the environment says of an option that takes no value.
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" | "" => Ok(false),
+        _ => Err("give true or false".to_owned()),
+    }
 }
 
 /// One character, or its name where a shell makes it hard to type.

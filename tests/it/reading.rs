@@ -74,6 +74,27 @@ fn options_come_from_the_environment_too_and_the_command_line_wins() {
 }
 
 #[test]
+fn a_variable_that_cannot_be_understood_is_named_and_a_switch_is_true_or_false() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    for (name, value) in [
+        ("TELEMETRON_ACCEPT_MISSING", "never"),
+        ("TELEMETRON_DRY_RUN", "disabled"),
+        ("TELEMETRON_QUIET", "2"),
+        ("TELEMETRON_RATE", "fast"),
+    ] {
+        let named = format!("invalid value '{value}' for '{name}'");
+        dir.sync(api.url()).env(name, value).run().exits(2).stderr_has(&named);
+        let typed = dir.sync(api.url()).env(name, "1").args(["--rate", "fast"]).run();
+        typed.exits(2).stderr_has("invalid value 'fast' for '--rate <N/s>'");
+    }
+    for (value, prints) in [("Yes", ""), ("1", ""), ("0", "Run "), ("off", "Run "), ("", "Run ")] {
+        let ended = dir.sync(api.url()).env("TELEMETRON_QUIET", value).run().exits(0);
+        assert!(ended.stdout.starts_with(prints) && ended.stdout.is_empty() == prints.is_empty());
+    }
+}
+
+#[test]
 fn an_empty_file_or_one_without_an_email_is_refused_and_changes_nothing() {
     let (dir, api) = (TestDir::new(), Api::new());
     api.has_all(["a@x.io"]);

@@ -126,7 +126,10 @@ mod answer {
         bencher.bench(|| -> Answer {
             let body = black_box(body.as_bytes());
             let status = black_box(status);
-            classify(Received { status, content_type, retry_after: None, body }, &key)
+            classify(
+                Received { email: "a@x.io", status, content_type, retry_after: None, body },
+                &key,
+            )
         });
     }
 

@@ -22,7 +22,7 @@ fuzz_target!(|body: &[u8]| {
     let key = ApiKey::parse("key").expect("a key");
     let answer = |status| {
         let content_type = Some("application/json");
-        classify(Received { status, content_type, retry_after: None, body }, &key)
+        classify(Received { email: "a@x.io", status, content_type, retry_after: None, body }, &key)
     };
     if !body.starts_with(b"\xef\xbb\xbf") {
         assert_eq!(matches!(answer(200), Answer::Found(_)), parsed.is_ok());

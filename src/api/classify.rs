@@ -3,10 +3,12 @@
 //! Pure: no clock, no I/O.
 
 use crate::api::key::ApiKey;
+use crate::display::counted;
 use crate::domain::customer::{BrokenCustomer, CustomerBody};
 use crate::domain::outcome::{Answer, Failure, FailureCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,16 +27,26 @@ const MISSING_ROUTE_FIELDS: [&str; 7] =
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// Fields of a customer. Of a body that has one, no reason quotes anything.
+const PERSONAL_FIELDS: [&str; 5] = ["email", "name", "phone", "address", "metadata"];
+
+/// What stands for the looked-up email in a reason: reasons are printed and kept for each run, while
+/// single emails are named only where a person asked for them.
+const EMAIL_HIDDEN: &str = "(email hidden)";
+
 /// A response, its body read as far as the limits allow.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
+    /// The one that was looked up.
+    pub email: &'a str,
     pub status: u16,
     pub content_type: Option<&'a str>,
     pub retry_after: Option<Duration>,
     pub body: &'a [u8],
 }
 
-/// What a response to a request with `key` means for its email. No reason contains the key.
+/// What a response to a request with `key` means for its email. No reason contains the key, the email,
+/// or what a customer is.
 pub fn classify(received: Received<'_>, key: &ApiKey) -> Answer {
     let received =
         Received { body: received.body.strip_prefix(BOM).unwrap_or(received.body), ..received };
@@ -43,7 +55,7 @@ pub fn classify(received: Received<'_>, key: &ApiKey) -> Answer {
     match received.status {
         200 => found(&received, key),
         400 => {
-            let words = error_text(received.body).map(|words| key.hidden_in(&words));
+            let words = error_text(received.body).map(|words| received.harmless(&words, key));
             let words = words.unwrap_or_else(|| described("bad request", &received, key));
             Answer::Rejected(shortened(words))
         }
@@ -64,12 +76,16 @@ pub fn classify(received: Received<'_>, key: &ApiKey) -> Answer {
 fn found(received: &Received<'_>, key: &ApiKey) -> Answer {
     match CustomerBody::new(received.body) {
         Ok(customer) => Answer::Found(Box::new(customer)),
-        Err(BrokenCustomer::NoObject(_)) => {
-            let what = "not a complete JSON object";
-            Answer::Retry(failure(FailureCode::NoJson, what, received, key))
+        Err(BrokenCustomer::NoObject(why)) => {
+            let what = if received.is_like_json() {
+                format!("not a complete JSON object: {why}")
+            } else {
+                "not a complete JSON object".to_owned()
+            };
+            Answer::Retry(failure(FailureCode::NoJson, &what, received, key))
         }
         Err(BrokenCustomer::Contract(why)) => {
-            let reason = shortened(format!("HTTP 200: {}", key.hidden_in(&why)));
+            let reason = shortened(format!("HTTP 200: {}", received.harmless(&why, key)));
             Answer::Failed(Failure::new(FailureCode::BrokenCustomer, reason))
         }
     }
@@ -93,16 +109,52 @@ fn failure(code: FailureCode, what: &str, received: &Received<'_>, key: &ApiKey)
 fn described(what: &str, received: &Received<'_>, key: &ApiKey) -> String {
     let status = received.status;
     if let Some(words) = error_text(received.body) {
-        return format!("HTTP {status}: {what} ({})", key.hidden_in(&words));
+        return format!("HTTP {status}: {what} ({})", received.harmless(&words, key));
     }
-    let kind = key.hidden_in(received.content_type.unwrap_or("no content type"));
-    let head = &received.body[..received.body.len().min(HEAD_BYTES)];
-    let text = key.hidden_in(&String::from_utf8_lossy(head));
+    let kind = received.harmless(received.content_type.unwrap_or("no content type"), key);
+    let text = received.harmless(&received.head(), key);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.is_empty() {
-        return format!("HTTP {status}: {what} ({kind}, empty)");
+        format!("HTTP {status}: {what} ({kind}, empty)")
+    } else if received.is_about_a_customer() {
+        let bytes = counted(received.body.len() as u64, "byte");
+        format!("HTTP {status}: {what} ({kind}, {bytes} about a customer)")
+    } else {
+        format!("HTTP {status}: {what} ({kind}: {})", cut(&text, QUOTED_CHARS))
     }
-    format!("HTTP {status}: {what} ({kind}: {})", cut(&text, QUOTED_CHARS))
+}
+
+impl Received<'_> {
+    fn head(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body[..self.body.len().min(HEAD_BYTES)])
+    }
+
+    fn is_like_json(&self) -> bool {
+        self.head().trim_start().starts_with(['{', '['])
+    }
+
+    fn is_about_a_customer(&self) -> bool {
+        let head = self.head();
+        self.is_like_json()
+            && PERSONAL_FIELDS.iter().any(|field| head.contains(&format!("\"{field}\"")))
+    }
+
+    /// The text without the key and without the email.
+    fn harmless(&self, text: &str, key: &ApiKey) -> String {
+        let text = key.hidden_in(text);
+        let (lower, email) = (text.to_ascii_lowercase(), self.email.to_ascii_lowercase());
+        if email.is_empty() {
+            return text;
+        }
+        let mut rest = 0;
+        let mut harmless = String::new();
+        for (at, _) in lower.match_indices(&email) {
+            harmless.push_str(&text[rest..at]);
+            harmless.push_str(EMAIL_HIDDEN);
+            rest = at + email.len();
+        }
+        harmless + &text[rest..]
+    }
 }
 
 /// The API's own words for an error: `{"error": "text"}`.
@@ -133,6 +185,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const EMAIL: &str = "ann@example.com";
     const KEY: &str = "s3cret-key/with\\all";
 
     fn key() -> ApiKey {
@@ -140,7 +193,7 @@ mod tests {
     }
 
     fn received(status: u16, body: &[u8]) -> Received<'_> {
-        Received { status, content_type: Some("text/plain"), retry_after: None, body }
+        Received { email: EMAIL, status, content_type: Some("text/plain"), retry_after: None, body }
     }
 
     fn meaning(status: u16, body: impl AsRef<[u8]>) -> Answer {
@@ -163,6 +216,46 @@ mod tests {
             Answer::Rejected(reason) => reason,
             Answer::Retry(failure) | Answer::Failed(failure) => &failure.reason,
             Answer::Found(_) | Answer::NotFound | Answer::KeyRefused => "",
+        }
+    }
+
+    #[test]
+    fn no_reason_tells_what_a_customer_is() {
+        let whole = r#"{"id":"c1","name":"Ann Smith","phone":"+1 555 7788"}"#;
+        for (status, body, expected) in [
+            (201, whole, "HTTP 201: undocumented status (text/plain, 52 bytes about a customer)"),
+            (500, r#"[{"data": {"phone": "1"}}]"#, "26 bytes about a customer"),
+            (
+                200,
+                &whole[..30],
+                "HTTP 200: not a complete JSON object: EOF while parsing a value at line 1 column 30 \
+                 (text/plain, 30 bytes about a customer)",
+            ),
+            (
+                200,
+                r#"{"id":"c1","id":"c2"}"#,
+                "object: the field id stands twice at line 1 column 21 (text/plain: {\"id\":\"c1\",",
+            ),
+            (200, "<p>\"name\"</p>", "(text/plain: <p>\"name\"</p>)"),
+            (404, r#"{"message":"No route"}"#, r#"(text/plain: {"message":"No route"})"#),
+        ] {
+            let answer = meaning(status, body);
+            let reason = reason(&answer);
+            assert!(reason.contains(expected), "{reason}");
+            assert!(!reason.contains("Ann") && !reason.contains("7788"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn no_reason_names_the_email() {
+        for (status, body) in [
+            (400, r#"{"error":"Unknown: Ann@Example.com, ann@example.com"}"#),
+            (500, r#"{"error":"Unknown: Ann@Example.com, ann@example.com"}"#),
+            (502, "Unknown: Ann@Example.com, ann@example.com"),
+        ] {
+            let answer = meaning(status, body);
+            let reason = reason(&answer);
+            assert!(reason.contains("Unknown: (email hidden), (email hidden)"), "{reason}");
         }
     }
 

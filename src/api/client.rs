@@ -154,7 +154,7 @@ impl Client {
             Ok(response) => {
                 status = Some(response.status().as_u16());
                 retry_after = asked_wait(response.headers());
-                self.answer(response, retry_after, &key).await
+                self.answer(email, response, retry_after, &key).await
             }
         };
         Attempt { answer, status, retry_after, latency: began.elapsed() }
@@ -162,6 +162,7 @@ impl Client {
 
     async fn answer(
         &self,
+        email: &str,
         mut response: Response,
         retry_after: Option<Duration>,
         key: &ApiKey,
@@ -192,7 +193,7 @@ impl Client {
                 }
             }
         }
-        classify(Received { status, content_type, retry_after, body: &body }, key)
+        classify(Received { email, status, content_type, retry_after, body: &body }, key)
     }
 
     fn failure(&self, error: &reqwest::Error, key: &ApiKey) -> Failure {

@@ -465,6 +465,13 @@ mod tests {
     }
 
     #[test]
+    fn a_number_may_have_any_size() {
+        for json in [r#"{"id":"c","x":1e400}"#, r#"{"id":"c","metadata":{"x":-1E+99999}}"#] {
+            parse(json).unwrap();
+        }
+    }
+
+    #[test]
     fn depth_is_no_danger() {
         let deep = format!(
             r#"{{"id":"c","metadata":{{"a":{}{}}}}}"#,

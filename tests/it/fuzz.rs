@@ -136,7 +136,10 @@ fn answers_of_any_bytes() {
         let key = ApiKey::parse("key").expect("a key");
         let classify = |status| {
             let content_type = Some("application/json");
-            classify(Received { status, content_type, retry_after: None, body: &body }, &key)
+            classify(
+                Received { email: "a@x.io", status, content_type, retry_after: None, body: &body },
+                &key,
+            )
         };
         if !body.starts_with(b"\xef\xbb\xbf") {
             prop_assert_eq!(matches!(classify(200), Answer::Found(_)), parsed.is_ok());

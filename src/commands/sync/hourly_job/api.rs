@@ -244,6 +244,7 @@ impl Api for SimulatedApi {
         match response {
             Ok(response) => {
                 let received = Received {
+                    email: "",
                     status: response.status,
                     content_type: Some("application/json"),
                     retry_after: response.retry_after,

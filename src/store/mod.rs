@@ -44,7 +44,8 @@ use std::time::Duration;
 /// short enough for a scheduler to hear of trouble.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const HOLDER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the start of a run waits for readers that look at the store for an instant.
+const READERS_LEAVE: Duration = Duration::from_millis(250);
 
 /// Pages held in memory, in KiB: what a commit touches. Where it writes in the order of the indexes,
 /// more brings nothing.
@@ -234,28 +235,21 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
 /// The process that took the lock last: the one that has it, if the lock is held.
 fn holder(path: &Path) -> Option<Holder> {
     let path = path.canonicalize().ok()?;
-    if file::log_is_there(&path) {
-        return holder_in(&open_to_read(&path).ok()?).ok();
-    }
-    // By a hard link's name there is no log, and SQLite would make one. The holder is named in the file
-    // itself, which cannot be read in the instants in which it grows.
-    let give_up = time::instant() + HOLDER_PATIENCE;
-    loop {
-        let read = trial::open_untraced(&path).and_then(|store| Ok(holder_in(&store)?));
-        if read.is_ok() || time::instant() > give_up {
-            return read.ok();
-        }
-        std::thread::yield_now();
-    }
-}
-
-fn holder_in(connection: &Connection) -> Result<Holder, rusqlite::Error> {
-    let select = "SELECT holder_pid, holder_since,
-             (SELECT max(id) FROM _runs WHERE status = 'running')
-         FROM _store";
-    connection.query_row(select, [], |row| {
-        Ok(Holder { pid: row.get(0)?, since: row.get(1)?, run_id: row.get(2)? })
-    })
+    let connection = if file::log_is_there(&path) {
+        open_to_read(&path).ok()?
+    } else {
+        // By a hard link's name there is no log, and SQLite would make one. The holder is named in the
+        // file itself, which is shorter than it says while its newest pages are in the log;
+        // this setting lets SQLite read it all the same.
+        let connection = trial::open_untraced(&path).ok()?;
+        connection.pragma_update(None, "writable_schema", "ON").ok()?;
+        connection
+    };
+    let process = "SELECT holder_pid, holder_since FROM _store";
+    let process = connection.query_row(process, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    let run = "SELECT max(id) FROM _runs WHERE status = 'running'";
+    let run_id = connection.query_row(run, [], |row| row.get(0)).ok().flatten();
+    process.ok().map(|(pid, since)| Holder { pid, since, run_id })
 }
 
 /// Lets SQLite put what does not fit into memory beside the store, where there is room for it; a
@@ -288,9 +282,18 @@ fn begin_process(connection: &mut Connection, now: Timestamp) -> Result<i64, Sto
     let held = "UPDATE _store SET holder_pid = ?1, holder_since = ?2";
     begin.execute(held, (std::process::id(), time::text(now)))?;
     begin.commit()?;
-    // So that the holder can be read by any name of the file; unless a reader is in the way.
-    connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)")?;
+    // So that the holder can be read by any name of the file. A reader that stays is not waited for.
+    let until = time::instant() + READERS_LEAVE;
+    while !checkpoint_passively(connection)? && time::instant() < until {
+        std::thread::yield_now();
+    }
     Ok(first_request)
+}
+
+/// Brings into the database what no reader needs in the log. Whether that is all.
+fn checkpoint_passively(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+    connection.query_row(checkpoint, [], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?))
 }
 
 /// Leaves `-wal` and `-shm` in place when the connection closes.
@@ -401,10 +404,17 @@ mod tests {
         std::fs::hard_link(path("s.db"), path("hard.db")).unwrap();
         let writes = "INSERT INTO t VALUES (zeroblob(300000)); PRAGMA wal_checkpoint(PASSIVE);";
         store.connection.execute_batch("CREATE TABLE t (a)").unwrap();
+        let reader = open_to_read(&path("s.db")).unwrap();
+        let stay = "BEGIN; SELECT count(*) FROM t;";
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {
-                (0..60).for_each(|_| store.connection.execute_batch(writes).unwrap());
-                store
+                for turn in 0..60 {
+                    store.connection.execute_batch(writes).unwrap();
+                    if turn == 30 {
+                        reader.execute_batch(stay).unwrap();
+                    }
+                }
+                (store, reader)
             });
             while !writer.is_finished() {
                 for name in ["s.db", "soft.db", "hard.db"] {

@@ -63,9 +63,15 @@ pub enum StoreError {
     Io(rusqlite::Error),
     /// It was sound when opened and no longer is: something else wrote or cut the file.
     #[error(
-        "The store is damaged ({0}): another program or the disk has corrupted its file. Put a backup in its place, or move it away together with its -wal file and sync again."
+        "The store is damaged ({0}): another program or the disk has corrupted its file. Move it away together with the files -wal and -shm beside it; then put a backup in its place, or sync again."
     )]
     Damaged(rusqlite::Error),
+    /// A backup was put in the place of a store, beside the log of the one before.
+    #[error(
+        "The file {file}-wal is older than the store and does not fit it, as where a backup was put in the store's place. If so, take it away: rm {file}-wal {file}-shm. Nothing was changed.",
+        file = shown(path)
+    )]
+    AnothersLog { path: PathBuf },
     /// A body that was read before cannot be read again.
     #[error(
         "An answer could not be read a second time ({0}); this is a bug in telemetron-sync. Please report it; what was committed is intact."

@@ -115,6 +115,16 @@ pub(super) fn has_log(path: &Path) -> bool {
     ["-wal", "-journal"].iter().any(|ending| length(&with_ending(path, ending)) > 0)
 }
 
+/// Whether a store was written after the log beside it: by a checkpoint, or because a backup was put in
+/// its place.
+pub(super) fn is_newer_than_its_log(path: &Path) -> bool {
+    let log = with_ending(path, "-wal").metadata();
+    let written = |file: std::fs::Metadata| file.modified().ok();
+    let logged = log.ok().filter(|log| log.len() > 0).and_then(written);
+    let stored = path.metadata().ok().and_then(written);
+    stored.zip(logged).is_some_and(|(stored, logged)| stored > logged)
+}
+
 /// Whether SQLite keeps the log of a store under this name of it.
 pub(super) fn log_is_there(path: &Path) -> bool {
     with_ending(path, "-wal").exists()

@@ -135,6 +135,10 @@ impl Store {
         // SQLite keeps its log beside the file itself, not beside a link to it.
         let path = path.canonicalize().map_err(|error| unopenable(path, &error))?;
         let mut connection = Connection::open(&path).map_err(|error| unusable(&path, error))?;
+        keep_log_files(&connection)?;
+        if file::is_newer_than_its_log(&path) && !is_sound(&connection) {
+            return Err(StoreError::AnothersLog { path });
+        }
         check(&connection, &path)?;
         put_temporary_files_beside(&connection, &path);
         configure(&connection).map_err(|error| unusable(&path, error))?;
@@ -296,6 +300,12 @@ fn checkpoint_passively(connection: &Connection) -> Result<bool, rusqlite::Error
     connection.query_row(checkpoint, [], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?))
 }
 
+/// Whether the file and its log make a database. Reads all of it.
+fn is_sound(connection: &Connection) -> bool {
+    let check = "PRAGMA quick_check(1)";
+    connection.query_row(check, [], |row| row.get(0)).is_ok_and(|found: String| found == "ok")
+}
+
 /// Leaves `-wal` and `-shm` in place when the connection closes.
 fn keep_log_files(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
@@ -304,6 +314,10 @@ fn keep_log_files(connection: &Connection) -> Result<(), rusqlite::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIFTY: &str =
+        "(WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 50)
+        SELECT i FROM n)";
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
@@ -371,6 +385,40 @@ mod tests {
         let error = Store::open(&path).unwrap_err();
         assert!(error.to_string().contains("telemetron-sync 9.9.9"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_backup_beside_the_log_of_another_file_is_refused() {
+        let folder = folder();
+        let path = |name| folder.path().join(name);
+        let store = Store::open(&path("live.db")).unwrap();
+        let fill = format!("CREATE TABLE t AS SELECT zeroblob(5000) FROM {FIFTY}");
+        store.connection.execute_batch(&fill).unwrap();
+        store.checkpoint().unwrap();
+        std::fs::copy(path("live.db"), path("backup.db")).unwrap();
+        let more = format!("CREATE TABLE u AS SELECT zeroblob(3000) FROM {FIFTY}; DELETE FROM t;");
+        store.connection.execute_batch(&more).unwrap();
+        store.checkpoint().unwrap();
+        store.connection.execute_batch("INSERT INTO u VALUES (zeroblob(300000))").unwrap();
+        for (stored, is_refused) in [("live.db", false), ("backup.db", true)] {
+            // As a kill would leave them, and then a copy that is written later.
+            std::fs::copy(path("live.db-wal"), path("s.db-wal")).unwrap();
+            std::fs::copy(path(stored), path("s.db")).unwrap();
+            let logged = path("s.db-wal").metadata().unwrap().modified().unwrap();
+            let file = std::fs::File::options().write(true).open(path("s.db")).unwrap();
+            file.set_modified(logged + Duration::from_secs(1)).unwrap();
+            let before = std::fs::read(path("s.db")).unwrap();
+            let opened = Store::open(&path("s.db"));
+            assert_eq!(
+                matches!(opened, Err(StoreError::AnothersLog { .. })),
+                is_refused,
+                "{stored}"
+            );
+            assert_eq!(std::fs::read(path("s.db")).unwrap() == before, is_refused);
+            drop(opened);
+            std::fs::remove_file(path("s.db-wal")).unwrap();
+        }
+        Store::open(&path("s.db")).unwrap();
     }
 
     #[test]

@@ -47,7 +47,9 @@ fn a_limit_leaves_the_rest_pending_and_a_resumed_run_finishes() {
     assert_eq!(api.requested_emails(), all[4..]);
     assert_eq!(dir.counts(), "rows 10, planned 10, found 10");
     dir.has_rows("SELECT id, status, stop_reason FROM runs", ["1|complete|NULL"]);
-    dir.sync_of(api.url(), ["--resume"]).run().exits(0).stdout_has("Nothing to resume");
+    dir.sync_of(api.url(), ["--resume"]).run().exits(0).stdout_has("Nothing to resume: no run");
+    let elsewhere = dir.sync_of(api.url(), ["--resume", "--store", "t.db"]).run().exits(0);
+    elsewhere.stdout_has("Nothing to resume: there is no store at ");
     dir.sync_of(api.url(), ["--resume=1"]).run().exits(0).stdout_has("Nothing to resume: run 1");
     dir.sync_of(api.url(), ["--resume=7"]).run().exits(1).stderr_has("There is no run 7");
     assert_eq!(api.request_count(), 10);

@@ -274,6 +274,8 @@ fn exit_of(run: &RunReport) -> Exit {
 
 /// Why a resume has nothing to do.
 pub(super) enum NothingToResume {
+    /// The store was not there.
+    NoStore(PathBuf),
     /// No run has emails pending.
     AnyRun,
     /// This one has none.
@@ -286,6 +288,9 @@ pub(super) fn print_nothing_to_resume(
     terminal: TerminalSettings,
 ) -> Result<Exit, Error> {
     let text = match which {
+        NothingToResume::NoStore(store) => {
+            format!("Nothing to resume: there is no store at {}.\n", shown(store))
+        }
         NothingToResume::AnyRun => "Nothing to resume: no run has emails pending.\n".to_owned(),
         NothingToResume::Run(run) => {
             format!("Nothing to resume: run {run} has no emails pending.\n")

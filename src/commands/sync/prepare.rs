@@ -79,6 +79,7 @@ pub(super) async fn prepare(
     outputs: &mut Outputs,
 ) -> Result<Prepared, Error> {
     let Session { settings, clock, .. } = session;
+    let was_there = settings.store.exists();
     let mut store = wait_for_store(session).await?;
     let work = match work(&store.connection, session, outputs) {
         Ok(work) => work,
@@ -95,6 +96,8 @@ pub(super) async fn prepare(
             Ok(Prepared::DryRun(Box::new(report)))
         }
         Work::NothingToResume(which) => {
+            let which =
+                if was_there { which } else { NothingToResume::NoStore(settings.store.clone()) };
             store.discard();
             Ok(Prepared::NothingToResume(which))
         }

@@ -52,12 +52,12 @@ pub enum PublishError {
         code: String,
     },
     #[error(
-        "{server}, schema {}: {message}. Try again when the server is back. Nothing was changed.",
+        "{server}, schema {}: the connection broke off ({message}). Try again when the server is back. Nothing was changed.",
         escaped(schema)
     )]
     BrokeOff { server: String, schema: String, message: String },
     #[error(
-        "{server}, schema {}: {message}, just as everything was to be committed, so it may be done or not. Run the same again: nothing is written twice.",
+        "{server}, schema {}: the connection broke off ({message}) just as everything was to be committed, so it may be done or not. Run the same again: nothing is written twice.",
         escaped(schema)
     )]
     CommitBrokeOff { server: String, schema: String, message: String },

@@ -24,6 +24,7 @@ use crate::display::{clause, shortened};
 use crate::source::DatabaseUrl;
 use error::advice;
 use std::fmt;
+use std::io;
 
 /// The most bytes that PostgreSQL keeps of a name.
 const LONGEST_NAME: usize = 63;
@@ -73,15 +74,16 @@ impl Target {
     fn explain(&self, error: &sqlx::Error) -> PublishError {
         let (server, schema) = (self.url.to_string(), self.schema.name().to_owned());
         let message = message(error);
-        match error.as_database_error().map(|error| error.code().unwrap_or_default()) {
-            None => PublishError::BrokeOff { server, schema, message },
-            Some(code) => PublishError::Database {
-                server,
-                schema,
-                advice: advice(&code, &message),
-                message,
-                code: code.into_owned(),
-            },
+        if matches!(error, sqlx::Error::Io(_)) {
+            return PublishError::BrokeOff { server, schema, message };
+        }
+        let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+        PublishError::Database {
+            server,
+            schema,
+            advice: advice(&code, &message),
+            message,
+            code: code.into_owned(),
         }
     }
 
@@ -99,6 +101,9 @@ impl Target {
 fn message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => clause(error.message()),
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the server closed it".to_owned()
+        }
         sqlx::Error::Io(error) => clause(&error.to_string()),
         other => clause(&other.to_string()),
     }

@@ -217,7 +217,7 @@ impl Watch<'_> {
             }
             let fault = match self.activity().await {
                 Activity::AtWork | Activity::Unknown => continue,
-                Activity::Idle => "the connection no longer carries anything to the server or back",
+                Activity::Idle => "nothing passes through it any more",
                 Activity::Unreachable => "the server no longer answers",
             };
             return timeout(ON_ITS_WAY, answer).await.unwrap_or_else(|_| Err(silence(fault)));

@@ -96,7 +96,7 @@ fn a_connection_that_swallows_everything_ends_a_publication() {
     rename_all(&dir);
     let (_relay, url) = relay_to(&server);
     let ended = publish_to(&dir, &url, "swallowed").run();
-    refused(ended, "the connection no longer carries anything to the server or back. Try again");
+    refused(ended, "the connection broke off (nothing passes through it any more). Try again");
     end_session_of(&server, "COPY stage_customers");
     assert_eq!(rows(&server, "swallowed", "SELECT DISTINCT name FROM customers"), ["N"]);
     publish(&dir, &server, "swallowed").run().exits(0);
@@ -112,7 +112,10 @@ fn a_server_that_vanishes_ends_a_publication() {
     let running = publish_to(&dir, &url, "vanished").start();
     wait_until("it copies", || relay.is_silent());
     relay.lead_to(nowhere);
-    refused(running.wait(), "the server no longer answers. Try again when the server is back.");
+    refused(
+        running.wait(),
+        "the connection broke off (the server no longer answers). Try again when the server is back.",
+    );
     end_session_of(&server, "COPY stage_customers");
     publish(&dir, &server, "vanished").run().exits(0);
     assert_published(&dir, &server, "vanished", "org_vanished");

@@ -4,11 +4,12 @@ use crate::domain::exit::Exit;
 use crate::percent;
 use crate::report::Format;
 use crate::sandbox::{FaultShare, Outage, RetryAfter, When};
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,7 +76,25 @@ pub fn variables() -> BTreeSet<String> {
 /// # Errors
 /// The command line is invalid, or asks for the help or the version.
 pub fn parse() -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches().map_err(named_as_given)?;
+    parse_from(std::env::args_os())
+}
+
+/// What `sync` would be told in this environment.
+///
+/// # Errors
+/// The environment sets an option to something that it cannot be.
+pub fn sync_by_environment(source: Option<&str>) -> Result<SyncArgs, clap::Error> {
+    let work = source.map_or(["--resume", "--"], |source| ["--", source]);
+    match parse_from(["telemetron-sync", "sync"].into_iter().chain(work))?.command {
+        Command::Sync(args) => Ok(*args),
+        _ => Err(command().error(ErrorKind::InvalidSubcommand, "not sync")),
+    }
+}
+
+fn parse_from(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(words).map_err(named_as_given)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Sync(sync), Some((_, matches))) = (&mut cli.command, matches.subcommand())
         && matches.value_source("report") == Some(ValueSource::EnvVariable)

@@ -2,6 +2,7 @@
 
 mod api;
 mod publication;
+mod settings;
 mod source;
 mod store;
 
@@ -20,9 +21,11 @@ use std::fmt::Write as _;
 pub fn run(args: DoctorArgs) -> Result<Exit, Error> {
     let store = read_store_path(&args.store);
     let mut checks = api::check(args.api_url.as_deref(), args.api_key_file.as_deref())?;
+    let settings = settings::check(args.source.as_deref());
     let (source, bytes) = source::check(args.source.as_deref(), args.source_options, &store);
     checks.extend(store::check(&store, bytes));
     checks.extend(source);
+    checks.extend(settings);
     checks.push(publication::check(args.publish.as_ref(), args.schema.as_deref(), &store)?);
     let is_well = checks.iter().all(|check| check.status != Status::Failed);
     print(&match args.format {

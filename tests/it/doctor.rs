@@ -50,6 +50,33 @@ fn a_sound_setup_passes_with_one_request() {
 }
 
 #[test]
+fn what_the_environment_sets_is_checked_as_a_run_would_take_it() {
+    let api = start_sandbox(Duration::ZERO);
+    let dir = TestDir::new();
+    dir.emails(["a@x.io"]);
+    let doctor = |set: &[(&str, &str)]| {
+        let doctor = dir.command(["doctor", "list.csv"]).api(&api.url());
+        set.iter().fold(doctor, |doctor, (name, value)| doctor.env(name, value)).run()
+    };
+    for (name, value, why) in [
+        ("TELEMETRON_RATE", "20", "invalid value '20' for 'TELEMETRON_RATE': give requests per"),
+        ("TELEMETRON_REPORT", "/no/folder/r.html", "/no/folder/r.html cannot be written"),
+        ("TELEMETRON_REPORT", "r.doc", "--report: "),
+        ("TELEMETRON_REJECTS", "list.csv", "--rejects and SOURCE are the same file"),
+        ("TELEMETRON_PING", "notaurl", "--ping: "),
+    ] {
+        let ended = doctor(&[(name, value)]).exits(1);
+        let line = ended.stdout.lines().find(|line| line.starts_with("FAILED")).expect("a failure");
+        assert!(line.contains("settings") && line.contains(why), "{line}");
+    }
+    let typo = doctor(&[("TELEMETRON_RATTE", "1"), ("TELEMETRON_RATE", "20/s")]).exits(0).stdout;
+    let lines: Vec<_> = typo.lines().filter(|line| line.contains(" settings ")).collect();
+    assert!(lines[0].starts_with("ok ") && lines[0].contains("TELEMETRON_RATE"), "{typo}");
+    assert!(lines[1].starts_with("WARNING") && lines[1].contains("Did you mean"), "{typo}");
+    assert_eq!(dir.files(), ["list.csv"]);
+}
+
+#[test]
 fn each_fault_fails_its_check() {
     let dir = TestDir::new();
     dir.emails(["a@x.io"]);

@@ -50,6 +50,14 @@ pub fn run(args: SyncArgs, clock: &Clock) -> Result<Exit, Error> {
     ended
 }
 
+/// Finds an output of a run that cannot be written, or that is something else.
+///
+/// # Errors
+/// The first of them.
+pub fn check_outputs(settings: &SyncSettings) -> Result<(), Error> {
+    Outputs::new(&settings.options, settings, None, &Clock::real())?.prove_writable()
+}
+
 /// Finds too low a limit before any part of the run fails for it.
 fn check_open_files() -> Result<(), Error> {
     match os::open_file_limit() {

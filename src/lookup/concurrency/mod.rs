@@ -482,7 +482,10 @@ mod tests {
         let usual = played.limit.usual_refusals;
         assert!((0.04..0.1).contains(&usual), "{usual}");
         assert!(played.rounds(&[(0.1, 8)])[0] > 128, "as usual");
-        assert!(played.limit.usual_refusals <= usual && played.limit.usual_refusals > usual * 0.97);
+        assert!(played.limit.usual_refusals < usual && played.limit.usual_refusals > usual * 0.97);
+        let fewer = played.limit.usual_refusals;
+        played.limit.note_refusals(&summary(0.1, 20, 20));
+        assert!((played.limit.usual_refusals - fewer).abs() < 1e-9, "more are not usual");
     }
 
     #[test]
@@ -503,5 +506,60 @@ mod tests {
         assert_eq!(played.rounds(&[(0.13, 0), FINE]), [64, 128]);
         assert_eq!(played.rounds(&[(0.13, 0); 99]).last(), Some(&128));
         assert_eq!(played.limit.rounds_held, 99, "counted anew");
+    }
+
+    #[test]
+    fn only_a_first_doubling_is_judged_by_few_answers() {
+        let needed = |ceiling| Limit::new(ceiling, Adapting::On, None).needed();
+        assert_eq!((needed(100), needed(4)), (4, JUDGED_FROM));
+        let mut played = Played::new();
+        played.rounds(&[FINE; 5]);
+        assert_eq!(played.limit.needed(), 128);
+        played.round((0.1, 100));
+        assert_eq!((played.limit.get(), played.limit.needed()), (64, 64));
+        played.limit.limit = 2;
+        assert_eq!(played.limit.needed(), 64, "a look for refusals");
+        played.limit.phase = Phase::Steady;
+        assert_eq!(played.limit.needed(), JUDGED_FROM);
+    }
+
+    /// A round of so many answers, around this latency by half of it, and so many refusals.
+    fn summary(latency: f64, answers: i64, refusals: i64) -> Summary {
+        let mut round = Round::new(0, 0);
+        for request in 0..answers {
+            let seconds = latency * if request % 2 == 0 { 0.5 } else { 1.5 };
+            round.add(Effect::Answered(seconds), request);
+        }
+        (0..refusals).for_each(|request| round.add(Effect::Refused, request));
+        round.summary((answers + refusals) as usize).unwrap()
+    }
+
+    #[test]
+    fn the_latency_without_load_is_a_guess_that_gets_better_and_then_only_falls() {
+        let mut limit = Limit::new(1000, Adapting::On, None);
+        let mut note = |latency, answers, sign| {
+            limit.note_unloaded(&summary(latency, answers, 0), sign);
+            (limit.unloaded.unwrap() * 1e4).round()
+        };
+        // The standard error of four answers is a quarter of the mean here.
+        assert_eq!(note(0.1, 4, Sign::None), 1500.0);
+        assert_eq!(note(0.4, 4, Sign::None), 1500.0, "from no more answers");
+        assert_eq!(note(0.4, 16, Sign::Busy), 1500.0, "under load");
+        assert_eq!(note(0.2, 16, Sign::None), 2000.0, "from more");
+        assert_eq!(note(0.4, 64, Sign::None), 2000.0);
+        assert_eq!(note(0.19, 64, Sign::None), 2000.0, "by chance");
+        assert_eq!(note(0.1, 64, Sign::Slow), 1000.0);
+    }
+
+    #[test]
+    fn a_slow_start_stops_below_a_known_wall() {
+        let mut played = Played::new();
+        played.limit.wall = Some(128);
+        assert_eq!(played.rounds(&[FINE; 5]), [8, 16, 32, 64, 121]);
+        assert!(matches!(played.limit.phase, Phase::Steady));
+        let mut played = Played::new();
+        played.limit.wall = Some(16);
+        assert_eq!(played.rounds(&[FINE; 2]), [8, 15]);
+        assert!(matches!(played.limit.phase, Phase::Steady));
     }
 }

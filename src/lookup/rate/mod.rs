@@ -114,6 +114,30 @@ mod tests {
         assert_eq!(rate_limit.wait(now), None);
     }
 
+    #[test]
+    fn a_start_waits_until_it_may_be_and_no_longer() {
+        let (mut limit, now) = (RateLimit::new(Some(10.0), None), time::instant());
+        assert_eq!((limit.wait(now), limit.learned()), (None, None));
+        limit.start(0, now);
+        let next = now + Duration::from_millis(100);
+        assert_eq!(limit.wait(next - Duration::from_millis(1)), Some(next));
+        assert_eq!(limit.wait(next), None);
+    }
+
+    #[test]
+    fn the_lower_of_a_set_and_a_learned_rate_is_in_effect() {
+        for (set, per_second, reason) in
+            [(100.0, 40.0, RateReason::Remembered), (10.0, 10.0, RateReason::Requested)]
+        {
+            let limit = RateLimit::new(Some(set), Some(40.0));
+            let in_effect = limit.in_effect().unwrap();
+            assert_eq!((in_effect.per_second.round(), in_effect.reason), (per_second, reason));
+            assert_eq!(limit.per_second().map(f64::round), Some(per_second));
+            assert_eq!(limit.learned().map(f64::round), Some(40.0));
+        }
+        assert!(RateLimit::new(None, None).in_effect().is_none());
+    }
+
     proptest! {
         #[test]
         fn the_rate_is_never_passed(

@@ -501,9 +501,17 @@ pub struct ForgetArgs {
     #[arg(value_name = "EMAIL|ID")]
     pub person: String,
 
-    /// Allow an erased email to be looked up again
-    #[arg(long)]
+    /// Allow an erased person to be looked up again
+    #[arg(long, conflicts_with = "dry_run")]
     pub undo: bool,
+
+    /// Print whom this would erase, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Wait up to this long for a run to release the store [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = duration, env = "TELEMETRON_WAIT_FOR_LOCK")]
+    pub wait_for_lock: Option<Duration>,
 
     #[command(flatten)]
     pub store: StoreArgs,

@@ -27,7 +27,7 @@ pub fn run(cli: Cli, clock: &Clock) -> Result<Exit, Error> {
         Command::Sync(args) => sync::run(*args, clock),
         Command::Report(args) => report::run(&args),
         Command::Runs(args) => runs::run(&args),
-        Command::Forget(args) => forget::run(&args, clock.now().wall),
+        Command::Forget(args) => forget::run(&args, clock),
         Command::Publish(args) => publish::run(&args, began),
         Command::Restore(args) => restore::run(&args, began),
         Command::Sandbox(args) => sandbox::run(&args),

@@ -7,29 +7,82 @@ use crate::store::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension as _, Result, TransactionBehavior};
 use std::collections::BTreeMap;
 
-/// What [`forget`] took away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Forgotten {
-    pub customers: u64,
-    pub emails: u64,
+/// All that the store knows of a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// By key, the id of each.
+    pub customers: BTreeMap<i64, String>,
+    /// Each with the customer it resolves to, or whose own it is.
+    pub emails: BTreeMap<String, Option<i64>>,
 }
 
-/// Erases the customer with this id, or the one that this email resolves to, with all emails that
-/// resolve to it. Nothing is erased if the store knows neither.
+impl Person {
+    pub fn is_unknown(&self) -> bool {
+        self.customers.is_empty() && self.emails.is_empty()
+    }
+}
+
+/// Erases a person as [`find`] has it, and returns what that was.
 ///
 /// # Errors
 /// The store cannot be written; nothing is changed then.
-pub fn forget(store: &mut Store, person: &str, at: &str) -> Result<Forgotten, StoreError> {
+pub fn forget(store: &mut Store, person: &str, at: &str) -> Result<Person, StoreError> {
     // Deleted rows are overwritten from here on.
     store.connection.execute_batch("PRAGMA secure_delete = ON")?;
     let transaction = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let forgotten = erase_person(&transaction, person, at)?;
+    let person = find(&transaction, person)?;
+    erase_person(&transaction, &person, at)?;
     transaction.commit()?;
-    if forgotten != Forgotten::default() {
+    if !person.is_unknown() {
         // Pages that were free before may still hold what an earlier change wrote.
         store.connection.execute_batch("VACUUM")?;
     }
-    Ok(forgotten)
+    Ok(person)
+}
+
+/// The customer with this id, or those that this email resolves to or is the own one of, with all their
+/// emails.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn find(store: &Connection, person: &str) -> Result<Person> {
+    let email = person.to_ascii_lowercase();
+    let mut found = Person::default();
+    let customers = column::<i64>(
+        store,
+        "SELECT key FROM _customers WHERE erased_at IS NULL AND (id = ?1 OR lower(email) = ?2
+             OR key IN (SELECT customer_key FROM _emails WHERE email = ?2))",
+        (person, &email),
+    )?;
+    for customer in customers {
+        // Its own is left if it has become another customer's, who would be lost without it.
+        let emails = "SELECT email FROM _emails WHERE customer_key = ?1
+             UNION SELECT lower(c.email) FROM _customers AS c
+             WHERE c.key = ?1 AND c.email IS NOT NULL AND NOT EXISTS
+                 (SELECT 1 FROM _emails AS e
+                  WHERE e.email = lower(c.email) AND e.customer_key <> c.key)";
+        for email in column::<String>(store, emails, [customer])? {
+            found.emails.insert(email, Some(customer));
+        }
+        let id = "SELECT id FROM _customers WHERE key = ?1";
+        found.customers.insert(customer, store.query_row(id, [customer], |row| row.get(0))?);
+    }
+    let is_known = "SELECT 1 FROM _emails WHERE email = ?1";
+    if store.query_row(is_known, [&email], |_| Ok(())).optional()?.is_some() {
+        found.emails.entry(email).or_insert(None);
+    }
+    Ok(found)
+}
+
+/// Whether somebody of this email or id was erased and is kept out.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn is_erased(store: &Connection, person: &str) -> Result<bool> {
+    let salt = salt(store)?;
+    let digests = (email_digest(&salt, &person.to_ascii_lowercase()), id_digest(&salt, person));
+    let known = "SELECT EXISTS (SELECT 1 FROM _tombstones WHERE digest = ?1 OR digest = ?2)";
+    store.query_row(known, digests, |row| row.get(0))
 }
 
 /// Lets an erased person be looked up again, named by an email or an id. False if nobody of that name was
@@ -57,44 +110,19 @@ fn id_digest(salt: &[u8], id: &str) -> Vec<u8> {
     email_digest(salt, &format!("{id}\0"))
 }
 
-fn erase_person(store: &Connection, person: &str, at: &str) -> Result<Forgotten> {
-    let email = person.to_ascii_lowercase();
-    let customers = column::<i64>(
-        store,
-        "SELECT key FROM _customers WHERE erased_at IS NULL AND (id = ?1 OR lower(email) = ?2
-             OR key IN (SELECT customer_key FROM _emails WHERE email = ?2))",
-        (person, &email),
-    )?;
+fn erase_person(store: &Connection, person: &Person, at: &str) -> Result<()> {
     let salt = salt(store)?;
-    // Each with the customer it resolves to.
-    let mut emails = BTreeMap::new();
-    for customer in &customers {
-        // Its own is left if it has become another customer's, who would be lost without it.
-        let of_customer = "SELECT email FROM _emails WHERE customer_key = ?1
-             UNION SELECT lower(c.email) FROM _customers AS c
-             WHERE c.key = ?1 AND c.email IS NOT NULL AND NOT EXISTS
-                 (SELECT 1 FROM _emails AS e
-                  WHERE e.email = lower(c.email) AND e.customer_key <> c.key)";
-        for email in column::<String>(store, of_customer, [customer])? {
-            emails.insert(email, Some(*customer));
-        }
-        let id = "SELECT id FROM _customers WHERE key = ?1";
-        let id: String = store.query_row(id, [customer], |row| row.get(0))?;
-        bury(store, &Tombstone { digest: id_digest(&salt, &id), customer: Some(*customer), at })?;
-    }
-    let is_known = "SELECT 1 FROM _emails WHERE email = ?1";
-    if store.query_row(is_known, [&email], |_| Ok(())).optional()?.is_some() {
-        emails.entry(email).or_insert(None);
-    }
-    for (email, customer) in &emails {
+    for (email, customer) in &person.emails {
         let digest = email_digest(&salt, email);
         bury(store, &Tombstone { digest, customer: *customer, at })?;
         erase_email(store, email)?;
     }
-    for customer in &customers {
+    for (customer, id) in &person.customers {
+        let digest = id_digest(&salt, id);
+        bury(store, &Tombstone { digest, customer: Some(*customer), at })?;
         erase(store, ChangeOf { customer: *customer, run_id: None, at })?;
     }
-    Ok(Forgotten { customers: customers.len() as u64, emails: emails.len() as u64 })
+    Ok(())
 }
 
 /// Erases an email that turned out to be one of an erased customer.
@@ -207,13 +235,12 @@ mod tests {
         }
         let insert = "INSERT INTO _emails (email, customer_key) VALUES ('e@x.io', 2)";
         store.connection.execute(insert, []).unwrap();
-        assert_eq!(forget(&mut store, "old", at).unwrap(), Forgotten { customers: 1, emails: 0 });
+        let erased = forget(&mut store, "old", at).unwrap();
+        assert_eq!((erased.customers.len(), erased.emails.len()), (1, 0));
         let left = "SELECT email || customer_id FROM lookups";
         let left: String = store.connection.query_row(left, [], |row| row.get(0)).unwrap();
         assert_eq!(left, "e@x.ionew");
-        assert_eq!(
-            forget(&mut store, "e@x.io", at).unwrap(),
-            Forgotten { customers: 1, emails: 1 }
-        );
+        let erased = forget(&mut store, "e@x.io", at).unwrap();
+        assert_eq!((erased.customers.len(), erased.emails.len()), (1, 1));
     }
 }

@@ -193,7 +193,23 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        self.connection.busy_timeout(Duration::ZERO)?;
+        self.empty_log(Duration::ZERO)
+    }
+
+    /// The same, waiting for readers for a while, and so that not even a power cut brings back what was
+    /// in the log: the new length of a file is safe once the file is synced, as the next commit does.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn erase_log(&self) -> Result<Checkpoint, StoreError> {
+        let erased = self.empty_log(BUSY_TIMEOUT)?;
+        self.connection.execute("UPDATE _store SET processes = processes + 1", [])?;
+        self.checkpoint()?;
+        Ok(erased)
+    }
+
+    fn empty_log(&self, wait: Duration) -> Result<Checkpoint, StoreError> {
+        self.connection.busy_timeout(wait)?;
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
         let is_busy = self.connection.query_row(checkpoint, [], |row| row.get(0));
         self.connection.busy_timeout(BUSY_TIMEOUT)?;

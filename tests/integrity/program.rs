@@ -111,10 +111,15 @@ impl TestDir {
             panic!("not forget");
         };
         // Without what it prints, thousands of times here.
-        match commands::forget::erase_or_undo(&args, self.now()) {
+        match commands::forget::text(&args, &self.clock()) {
             Ok(_) => 0,
             Err(error) => error.exit().code(),
         }
+    }
+
+    fn clock(&self) -> Clock {
+        let ahead = Arc::clone(&self.ahead);
+        Clock::new(move || shifted(&ahead))
     }
 
     fn run(&self, args: &[&str]) -> u8 {
@@ -130,8 +135,7 @@ impl TestDir {
         });
         quiet();
         let cli = parsed(line.into_iter().chain(args));
-        let ahead = Arc::clone(&self.ahead);
-        match commands::run(cli, &Clock::new(move || shifted(&ahead))) {
+        match commands::run(cli, &self.clock()) {
             Ok(exit) => exit.code(),
             Err(error) => error.exit().code(),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use telemetron_sync::sandbox::Reply;
 
-use crate::support::api::{Api, customer, start_sandbox, with};
+use crate::support::api::{Api, customer, with};
 use crate::support::clock::wait_until;
 use crate::support::dir::TestDir;
 
@@ -149,12 +149,38 @@ fn an_unknown_person_and_a_running_run_are_refused() {
     dir.command(["forget", "nobody@x.io"]).run().exits(1).stderr_has("Nothing was erased");
     dir.command(["forget", "cust_a@x.io"]).run().exits(0).stdout_has("1 customer and 1 email");
     dir.command(["forget", "a@x.io", "--store", "none.db"]).run().exits(1).stderr_has("no store");
-    // A store of its own: the sandbox's answers are of another organization, which would end the run.
-    let sandbox = start_sandbox(Duration::from_millis(20));
-    let dir = TestDir::new();
-    dir.emails(crate::support::api::emails(500));
-    let run = dir.sync(sandbox.url()).args(["--rate", "10/s"]).start();
-    wait_until("the run plans", || dir.number("SELECT count(*) FROM runs") == 1);
-    dir.command(["forget", "b@x.io"]).run().exits(75);
+    // Nothing is answered, so the run holds the store until it is killed.
+    let silent = Api::with_rule(|_| Some(Reply::error(404, "").after(Duration::from_secs(60))));
+    let run = dir.sync(silent.url()).start();
+    wait_until("the run plans", || dir.number("SELECT max(id) FROM runs") > 1);
+    dir.command(["forget", "b@x.io"]).run().exits(75).stderr_has("--wait-for-lock");
+    let waiting = dir.command(["forget", "b@x.io", "--wait-for-lock", "10m"]).start();
     assert!(run.kill());
+    waiting.wait().exits(0).stdout_has("1 customer and 1 email");
+}
+
+#[test]
+fn a_dry_run_says_whom_it_would_erase_and_erases_nobody() {
+    let (dir, _) = synced();
+    let before = std::fs::read(dir.path("s.db")).unwrap();
+    let dry = dir.command(["forget", "--dry-run", JANE[1]]).run().exits(0);
+    dry.stdout_has("1 customer and 2 emails").stdout_has("cust_jane. Nothing was changed");
+    dir.command(["forget", "--dry-run", "nobody@x.io"]).run().exits(1);
+    dir.command(["forget", "--dry-run", "--undo", JANE[0]]).run().exits(2);
+    assert_eq!(std::fs::read(dir.path("s.db")).unwrap(), before);
+    assert_eq!(dir.number("SELECT count(*) FROM customers"), 3);
+}
+
+#[test]
+fn what_a_reader_keeps_in_the_log_is_told_and_goes_with_the_same_command() {
+    let (dir, _) = synced();
+    let reader = rusqlite::Connection::open(dir.path("s.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM customers").unwrap();
+    let forget = || dir.command(["forget", JANE[0]]).run().exits(0);
+    forget().stdout_has("Erased 1 customer and 2 emails").stdout_has("Run the same command again");
+    assert!(dir.path("s.db-wal").metadata().unwrap().len() > 0);
+    drop(reader);
+    let again = forget();
+    again.stdout_has("was erased from").stdout_has("before.\n");
+    assert_eq!(dir.path("s.db-wal").metadata().unwrap().len(), 0);
 }

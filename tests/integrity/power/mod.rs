@@ -19,8 +19,8 @@ use crate::program::{TestDir, folder};
 use crate::random::{count, rng};
 use crate::recorder::Event;
 use crate::store::{State, check_feed, lasting, open, rows};
-use customers::Api;
-use recorded::{Recorded, Seen, list, read, recorded, write_files};
+use customers::{Api, email};
+use recorded::{End, Recorded, Seen, Work, list, person, read, recorded, write_files};
 
 /// The power goes at this event.
 #[derive(Clone, Copy)]
@@ -35,14 +35,13 @@ impl Display for Cut {
     }
 }
 
-/// So many cuts, each with the files that it leaves.
+/// A cut at each of these events, with the files that it leaves.
 fn cuts<'a>(
     events: &'a [Event],
-    count: u64,
+    mut points: Vec<usize>,
     syncs: Syncs,
     mut chance: Rng,
 ) -> impl Iterator<Item = (Cut, Files)> + 'a {
-    let mut points: Vec<usize> = (0..count).map(|_| chance.usize(..=events.len())).collect();
     points.sort_unstable();
     let (mut disk, mut done) = (Disk::default(), 0);
     points.into_iter().map(move |at| {
@@ -56,6 +55,18 @@ fn cuts<'a>(
 }
 
 impl Recorded {
+    /// So many events, any of them.
+    fn points(&self, count: u64, chance: &mut Rng) -> Vec<usize> {
+        (0..count).map(|_| chance.usize(..=self.events.len())).collect()
+    }
+
+    /// The end of `forget`, again and again: what it says then has to be true.
+    fn ends_of_forget(&self, count: u64) -> impl Iterator<Item = usize> {
+        let is_forget = |end: &&End| end.work == Work::Forget;
+        let end = self.ends.iter().find(is_forget).expect("an end").events;
+        (0..count).map(move |_| end)
+    }
+
     /// What a store may hold after a cut at this event: what readers saw by then, or the commit
     /// that was under way.
     fn allowed(&self, at: usize) -> &[Seen] {
@@ -80,22 +91,52 @@ impl Recorded {
 
     /// Continues after a cut, and compares the end with that of a run that was never cut.
     fn resume(&self, cut: Cut, files: &Files, api: &Api) {
-        let revision = self.ends.iter().position(|end| cut.at <= end.events).expect("a run");
-        api.at(revision as u32);
+        let at = self.ends.iter().position(|end| cut.at <= end.events).expect("a process");
         let dir = TestDir::new(api.url());
         dir.list(list(self.first));
         write_files(dir.store().parent().expect("a folder"), files);
-        let runs = |dir: &TestDir| rows(&open(&dir.store()), "SELECT id FROM runs").len();
-        let is_planned = self.allowed(cut.at)[0].state.is_some() && runs(&dir) > revision;
-        let exit = dir.sync(if is_planned { &["--resume"] } else { &["list.csv"] });
-        assert_eq!(exit, 0, "{cut}");
+        let person = email(person(self.first));
+        match self.ends[at].work {
+            Work::Sync { revision } => {
+                api.at(revision);
+                assert_eq!(self.sync_again(cut, at, &dir), 0, "{cut}");
+            }
+            Work::Forget => assert_eq!(dir.forget(&[&person]), 0, "{cut}"),
+            // Exit 1: it was done before the cut.
+            Work::UndoForget => assert!(dir.forget(&["--undo", &person]) <= 1, "{cut}"),
+        }
         let store = open(&dir.store());
         let after = lasting(&store);
-        let expected = &self.ends[revision].lasting;
+        let expected = &self.ends[at].lasting;
         let lost: Vec<_> = expected.iter().filter(|row| !after.contains(row)).collect();
         let new: Vec<_> = after.iter().filter(|row| !expected.contains(row)).collect();
         assert!(after == *expected, "{cut}: lost {lost:#?}, has instead {new:#?}");
         check_feed(self.allowed(cut.at)[0].state.as_ref(), &State::of(&store).expect("a store"));
+    }
+
+    /// Resumes the run of the process at this place, or begins it if there is no plan yet.
+    fn sync_again(&self, cut: Cut, process: usize, dir: &TestDir) -> u8 {
+        let is_sync = |end: &&End| matches!(end.work, Work::Sync { .. });
+        let before = self.ends[..process].iter().filter(is_sync).count();
+        let runs = || rows(&open(&dir.store()), "SELECT id FROM runs").len();
+        let is_planned = self.allowed(cut.at)[0].state.is_some() && runs() > before;
+        dir.sync(if is_planned { &["--resume"] } else { &["list.csv"] })
+    }
+
+    /// The bytes of the person who was forgotten that files hold from the end of that to the time when
+    /// it comes back.
+    fn forgotten_bytes(&self, cut: Cut, files: &Files) -> Option<String> {
+        let end = |work| self.ends.iter().find(|end| end.work == work).expect("an end").events;
+        if !(end(Work::Forget)..=end(Work::UndoForget)).contains(&cut.at) {
+            return None;
+        }
+        let n = person(self.first);
+        let texts = [email(n), format!("dev_{n}_"), format!("ord_{n}_")];
+        let (part, text) = files.iter().find_map(|(part, bytes)| {
+            let holds = |text: &&String| bytes.windows(text.len()).any(|it| it == text.as_bytes());
+            Some((part, texts.iter().find(holds)?))
+        })?;
+        Some(format!("{cut}: {text} is still in {part:?}"))
     }
 }
 
@@ -124,11 +165,15 @@ fn a_power_cut_takes_back_nothing_that_a_reader_has_seen() {
     let count = count("POWER_CUTS", 2000).div_ceil(STORES);
     let check = |recorded: &Recorded, number: u64| {
         let (folder, api) = (folder(), Api::new(Duration::ZERO));
-        let cuts = cuts(&recorded.events, count, Syncs::All, rng(number));
+        let mut chance = rng(number);
+        let mut points = recorded.points(count, &mut chance);
+        points.extend(recorded.ends_of_forget(count.div_ceil(50)));
+        let cuts = cuts(&recorded.events, points, Syncs::All, chance);
         let mut resumed = 0;
         for ((cut, files), number) in cuts.zip(1..) {
             let violation = recorded.violation(cut, read(folder.path(), &files));
             assert_eq!(violation, None);
+            assert_eq!(recorded.forgotten_bytes(cut, &files), None);
             if cut.at < MAKING || u64::is_multiple_of(number, RESUMED) {
                 recorded.resume(cut, &files, &api);
                 resumed += 1;
@@ -158,7 +203,8 @@ fn without_its_syncs_a_store_would_lose_what_readers_have_seen() {
     let recorded = &all_recorded()[0];
     let folder = folder();
     for (syncs, at_least) in [(Syncs::NotOfCommits, 20), (Syncs::None, 40)] {
-        let cuts = cuts(&recorded.events, 200, syncs, rng(9));
+        let points = recorded.points(200, &mut rng(9));
+        let cuts = cuts(&recorded.events, points, syncs, rng(9));
         let violations =
             cuts.filter_map(|(cut, files)| recorded.violation(cut, read(folder.path(), &files)));
         let violations: Vec<_> = violations.collect();

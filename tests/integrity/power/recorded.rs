@@ -18,11 +18,23 @@ pub(crate) struct Recorded {
     pub(crate) events: Vec<Event>,
     /// What readers could see.
     pub(crate) seen: Vec<Seen>,
-    /// The end of each run.
+    /// The end of each process but those that were stopped.
     pub(crate) ends: Vec<End>,
 }
 
+/// What a process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// It synced the list at this revision of the API.
+    Sync {
+        revision: u32,
+    },
+    Forget,
+    UndoForget,
+}
+
 pub(crate) struct End {
+    pub(crate) work: Work,
     /// How many events there were by then.
     pub(crate) events: usize,
     /// See [`lasting`].
@@ -39,17 +51,26 @@ pub(crate) fn list(first: u32) -> impl Iterator<Item = String> {
     (first..first + EMAILS).map(email)
 }
 
-/// Runs the program once for each revision, with stops between.
+/// The person of a list who is forgotten.
+pub(crate) fn person(first: u32) -> u32 {
+    first + 1
+}
+
+/// Runs the program once for each revision, with stops between; then a person is forgotten, allowed
+/// back, and synced again.
 pub(crate) fn recorded(first: u32) -> Recorded {
     let api = Api::new(LATENCY);
     let dir = TestDir::new(api.url());
     dir.list(list(first));
     let recording = Recording::of(&dir.store());
     let mut ends = Vec::new();
+    let mut ended = |work| {
+        ends.push(End { work, events: recording.len(), lasting: lasting(&open(&dir.store())) });
+    };
     for revision in 0..REVISIONS {
         api.at(revision);
-        // A reader that keeps the log from being emptied.
-        let reader = (revision == 2).then(|| {
+        // A reader that keeps the log from being emptied, the last time until somebody is forgotten.
+        let reader = (revision >= 2).then(|| {
             let reader = open(&dir.store());
             reader.execute_batch("BEGIN; SELECT count(*) FROM changes").expect("a reader");
             reader
@@ -61,8 +82,15 @@ pub(crate) fn recorded(first: u32) -> Recorded {
             assert_eq!(dir.sync(&["list.csv", "--concurrency", CONCURRENCY]), 0);
         }
         drop(reader);
-        ends.push(End { events: recording.len(), lasting: lasting(&open(&dir.store())) });
+        ended(Work::Sync { revision });
     }
+    let person = email(person(first));
+    assert_eq!(dir.forget(&[&person]), 0);
+    ended(Work::Forget);
+    assert_eq!(dir.forget(&["--undo", &person]), 0);
+    ended(Work::UndoForget);
+    assert_eq!(dir.sync(&["list.csv", "--concurrency", CONCURRENCY]), 0);
+    ended(Work::Sync { revision: REVISIONS - 1 });
     let events = recording.events();
     let seen = seen(&events);
     Recorded { first, events, seen, ends }

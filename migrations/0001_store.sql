@@ -33,6 +33,7 @@ CREATE TABLE _runs (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     started_at  TIMESTAMP NOT NULL CHECK (typeof(started_at) = 'text'),
     finished_at TIMESTAMP CHECK (finished_at IS NULL OR typeof(finished_at) = 'text'),
+    updated_at  TIMESTAMP NOT NULL CHECK (typeof(updated_at) = 'text'),
     status      TEXT NOT NULL CHECK (status = 'running' OR status = 'complete' OR status = 'partial'
                                      OR status = 'stopped' OR status = 'failed'),
     stop_reason TEXT,
@@ -323,7 +324,7 @@ SELECT f.run_id, f.code, f.count, f.last_reason FROM _run_failures AS f;
 
 CREATE VIEW runs AS
 SELECT
-    r.id, r.started_at, r.finished_at, r.status, r.stop_reason, r.source, r.rows, r.invalid,
+    r.id, r.started_at, r.finished_at, r.updated_at, r.status, r.stop_reason, r.source, r.rows, r.invalid,
     r.duplicate, r.fresh, r.planned, r.found, r.not_found, r.rejected, r.failed, r.pending,
     r.requests, r.retries, r.seconds, r.report
 FROM _runs AS r;
@@ -417,6 +418,7 @@ INSERT INTO data_dictionary (table_name, column_name, type, meaning) VALUES
 ('runs', 'id', 'INTEGER', 'The number of the run.'),
 ('runs', 'started_at', 'TIMESTAMP', 'When the run started.'),
 ('runs', 'finished_at', 'TIMESTAMP', 'When the run ended; empty while it runs, or if it was killed.'),
+('runs', 'updated_at', 'TIMESTAMP', 'When the run was last written by the process that worked on it, every few seconds: if the status is running and this is more than a minute ago, the process was killed, and the run can be resumed.'),
 ('runs', 'status', 'TEXT', 'The state of the run: running, complete, partial (done, but some email addresses failed), stopped (it can be resumed) or failed.'),
 ('runs', 'stop_reason', 'TEXT', 'Why the run ended early; empty if it did not.'),
 ('runs', 'source', 'TEXT', 'Where the email addresses came from.'),

@@ -19,6 +19,7 @@ pub mod publish;
 pub mod app;
 pub mod commands;
 pub mod display;
+pub mod paths;
 pub mod percent;
 pub mod stop_switch;
 pub mod time;

@@ -149,6 +149,7 @@ CREATE TABLE runs (
     id              bigint NOT NULL,
     started_at      timestamptz NOT NULL,
     finished_at     timestamptz,
+    updated_at      timestamptz NOT NULL,
     status          text NOT NULL,
     stop_reason     text,
     source          text NOT NULL,

@@ -3,6 +3,7 @@
 
 use crate::display::shown;
 use crate::domain::stop::StopReason;
+use crate::paths::folder_of;
 use crate::source::InputRow;
 use crate::stop_switch::StopSwitch;
 use std::fs::File;
@@ -43,12 +44,7 @@ pub fn stage<E>(
     store: &Path,
     stop: &StopSwitch,
 ) -> Result<StagedRows, StageError<E>> {
-    let folder = match store.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
-        Some(folder) => folder.to_owned(),
-        // A temporary store has no path.
-        None => std::env::temp_dir(),
-    };
+    let folder = folder_of(store).to_owned();
     let failed = |cause| StageError::File(StagingError { folder: folder.clone(), cause });
     let mut file = BufWriter::new(tempfile::tempfile_in(&folder).map_err(failed)?);
     let mut count = 0;

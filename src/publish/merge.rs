@@ -152,6 +152,7 @@ pub(super) const MERGES: &[Merge] = &[
         values: &[
             "started_at",
             "finished_at",
+            "updated_at",
             "status",
             "stop_reason",
             "source",

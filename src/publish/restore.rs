@@ -1,5 +1,6 @@
 //! Makes a store from what was published.
 
+use crate::paths::folder_of;
 use crate::publish::error::{MOST_NAMED, PublishError};
 use crate::publish::session::{Session, statement};
 use crate::publish::{Target, schema};
@@ -63,15 +64,15 @@ const CHANGES: Part = Part {
 };
 
 const RUNS: Part = Part {
-    select: "SELECT id, started_at, finished_at, status, stop_reason, source, rows, invalid,
+    select: "SELECT id, started_at, finished_at, updated_at, status, stop_reason, source, rows, invalid,
              duplicate, fresh, planned, found, not_found, rejected, failed, pending, requests,
              retries, seconds, report
          FROM runs WHERE organization_id = $1 ORDER BY id",
-    insert: "INSERT INTO _runs (id, started_at, finished_at, status, stop_reason, source, rows,
+    insert: "INSERT INTO _runs (id, started_at, finished_at, updated_at, status, stop_reason, source, rows,
              invalid, duplicate, fresh, planned, found, not_found, rejected, failed, pending,
              requests, retries, seconds, report)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-             ?19, ?20)",
+             ?19, ?20, ?21)",
 };
 
 /// What follows the customers.
@@ -126,8 +127,8 @@ pub async fn restore(
     }
     // Beside the place of the store, so that it only has to be renamed; whatever happens, it is removed.
     let no_store = |reason| PublishError::NoStore { path: path.to_owned(), reason };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let beside = tempfile::Builder::new().prefix(".telemetron-restore-").tempdir_in(folder);
+    let beside =
+        tempfile::Builder::new().prefix(".telemetron-restore-").tempdir_in(folder_of(path));
     let unfinished =
         beside.as_ref().map_or_else(|_| PathBuf::new(), |dir| dir.path().join("store"));
     let _beside = beside.map_err(no_store)?;

@@ -107,13 +107,14 @@ pub(super) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "stage_runs",
-        columns: "id bigint, started_at timestamptz, finished_at timestamptz, status text,
+        columns: "id bigint, started_at timestamptz, finished_at timestamptz,
+            updated_at timestamptz, status text,
             stop_reason text, source text, rows bigint, invalid bigint, duplicate bigint,
             fresh bigint, planned bigint, found bigint, not_found bigint, rejected bigint,
             failed bigint, pending bigint, requests bigint, retries bigint,
             seconds double precision, report text, report_is_json boolean",
-        cells: &[V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, IsJson],
-        select: "SELECT r.id, r.started_at, r.finished_at, r.status, r.stop_reason, r.source,
+        cells: &[V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, V, IsJson],
+        select: "SELECT r.id, r.started_at, r.finished_at, r.updated_at, r.status, r.stop_reason, r.source,
              r.rows, r.invalid, r.duplicate, r.fresh, r.planned, r.found, r.not_found, r.rejected,
              r.failed, r.pending, r.requests, r.retries, r.seconds, r.report, r.report
              FROM {from}",

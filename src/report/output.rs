@@ -1,5 +1,6 @@
 //! Report files: proved writable before the work, replaced atomically after it.
 
+use crate::paths::folder_of;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
 /// The absolute path of a file, which need not be there.
 fn place(path: &Path) -> PathBuf {
     let target = target(path);
-    let folder = folder(&target).canonicalize();
+    let folder = folder_of(&target).canonicalize();
     folder.map_or_else(|_| target.clone(), |it| it.join(target.file_name().unwrap_or_default()))
 }
 
@@ -82,14 +83,9 @@ fn identity(_: &Path) -> Option<(u64, u64)> {
     None
 }
 
-fn folder(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
-}
-
 /// A link stays, and its target is replaced, or made.
 fn target(path: &Path) -> PathBuf {
-    let beside = |link: PathBuf| path.parent().unwrap_or(Path::new("")).join(link);
+    let beside = |link: PathBuf| folder_of(path).join(link);
     fs::canonicalize(path)
         .or_else(|_| fs::read_link(path).map(beside))
         .unwrap_or_else(|_| path.to_owned())
@@ -118,7 +114,7 @@ fn temporary_beside(path: &Path, readers: Readers) -> io::Result<NamedTempFile> 
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let made = builder.prefix(".telemetron-").tempfile_in(folder(path));
+    let made = builder.prefix(".telemetron-").tempfile_in(folder_of(path));
     made.map_err(without_path)
 }
 

@@ -34,6 +34,17 @@ pub enum StoreError {
         /// The version that migrated it last.
         made_by: String,
     },
+    #[error("The store {} was made by telemetron-sync {}, which is older than this program ({}). The next `telemetron-sync sync` brings it up to date; until then, read it with the older version.", shown(path), escaped(made_by), env!("CARGO_PKG_VERSION"))]
+    Older {
+        path: PathBuf,
+        /// The version that migrated it last.
+        made_by: String,
+    },
+    #[error(
+        "The store {} cannot be opened: this process, or the machine, has too many open files. Raise the limit (ulimit -n; LimitNOFILE= of a systemd service).",
+        shown(.0)
+    )]
+    TooManyFiles(PathBuf),
     #[error("{0}")]
     Held(Held),
     /// Hard links.
@@ -42,6 +53,12 @@ pub enum StoreError {
         shown(.0)
     )]
     SeveralNames(PathBuf),
+    /// A bind mount of the file alone.
+    #[error(
+        "The store {} is mounted as a file of its own, and what SQLite writes beside it would be lost. Mount the folder that it is in.",
+        shown(.0)
+    )]
+    Mounted(PathBuf),
     #[error(
         "The store {} is on a network file system ({kind}), where SQLite can lose what was committed. Name one on a local disk with --store.",
         shown(path)
@@ -130,12 +147,30 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 pub(super) fn unopenable(path: &Path, error: &io::Error) -> StoreError {
+    if is_too_many_files(error) {
+        return StoreError::TooManyFiles(path.to_owned());
+    }
     StoreError::Unopenable { path: path.to_owned(), reason: error.to_string() }
+}
+
+fn is_too_many_files(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    #[cfg(not(unix))]
+    false
+}
+
+/// Whether no file can be opened now. SQLite does not say why it could not open one.
+fn opens_no_file() -> bool {
+    std::fs::File::open("/dev/null").is_err_and(|error| is_too_many_files(&error))
 }
 
 /// What an error means while a store is being opened.
 pub(super) fn unusable(path: &Path, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen) if opens_no_file() => StoreError::TooManyFiles(path.to_owned()),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             StoreError::NoDatabase(path.to_owned())
         }
@@ -143,5 +178,21 @@ pub(super) fn unusable(path: &Path, error: rusqlite::Error) -> StoreError {
             StoreError::Unopenable { path: path.to_owned(), reason: error.to_string() }
         }
         _ => error.into(),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_open_files_are_named() {
+        let path = Path::new("s.db");
+        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+            let error = unopenable(path, &io::Error::from_raw_os_error(errno.raw_os_error()));
+            assert!(error.to_string().contains("too many open files"), "{error}");
+        }
+        let denied = unopenable(path, &io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(denied, StoreError::Unopenable { .. }));
     }
 }

@@ -15,30 +15,50 @@ pub(super) fn check(file: &File, path: &Path) -> Result<(), StoreError> {
     if !metadata.is_file() {
         return Err(unopenable(path, &io::Error::other("it is not a regular file")));
     }
-    if has_several_names(path) {
-        return Err(StoreError::SeveralNames(path.to_owned()));
-    }
+    check_names(path)?;
     #[cfg(target_os = "linux")]
-    if let Some(kind) = network_file_system(file) {
+    if let Ok(Some(kind)) = rustix::fs::fstatfs(file).map(|disk| network_file_system(&disk)) {
         return Err(StoreError::Network { path: path.to_owned(), kind });
     }
     Ok(())
 }
 
+/// Refuses a file that SQLite could know by another name, beside which another log would be.
+pub(super) fn check_names(path: &Path) -> Result<(), StoreError> {
+    if has_several_names(path) {
+        return Err(StoreError::SeveralNames(path.to_owned()));
+    }
+    if is_mounted(path) {
+        return Err(StoreError::Mounted(path.to_owned()));
+    }
+    Ok(())
+}
+
 /// Whether there are hard links to a file.
-pub(super) fn has_several_names(path: &Path) -> bool {
+fn has_several_names(path: &Path) -> bool {
     #[cfg(unix)]
     return path.metadata().is_ok_and(|file| std::os::unix::fs::MetadataExt::nlink(&file) > 1);
     #[cfg(not(unix))]
     false
 }
 
-/// The kind of network file system that a file is on, if it is. The numbers are those of
-/// `statfs(2)`.
+/// Whether a file is mounted under this name, as a container can do.
+fn is_mounted(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        let status = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+        status.is_ok_and(|it| it.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// The kind of a file system on another machine, where locks and syncs cannot be relied on. The numbers
+/// are those of `statfs(2)`.
 #[cfg(target_os = "linux")]
-fn network_file_system(file: &File) -> Option<&'static str> {
-    let kind = rustix::fs::fstatfs(file).ok()?.f_type;
-    network_kind(u64::try_from(kind).unwrap_or_default() & 0xffff_ffff)
+pub fn network_file_system(disk: &rustix::fs::StatFs) -> Option<&'static str> {
+    network_kind(u64::try_from(disk.f_type).unwrap_or_default() & 0xffff_ffff)
 }
 
 #[cfg(target_os = "linux")]
@@ -47,6 +67,7 @@ fn network_kind(number: u64) -> Option<&'static str> {
         0x6969 => "NFS",
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
         0x00c3_6400 => "CephFS",
+        0x0102_1997 => "9p",
         0x0bd0_0bd0 => "Lustre",
         0x4750_4653 => "GPFS",
         0x1983_0326 => "BeeGFS",

@@ -110,8 +110,7 @@ pub fn end_killed_runs(
             run.stop_reason = reason.or_else(|| Some(runs::KILLED.to_owned()));
             run.exit_code = exit_code;
             run.finished_at = finished_at;
-            let http = runs::load_http(store, &run)?;
-            runs::save(store, &run, &http)?;
+            runs::save_killed(store, &run)?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ mod changes;
 pub mod customers;
 mod erase;
 mod error;
-mod file;
+pub mod file;
 pub mod finish;
 pub mod forget;
 mod intervals;
@@ -70,6 +70,25 @@ pub struct Store {
     first_request: i64,
     /// Outlives every connection.
     lock: Option<Arc<RunLock>>,
+}
+
+/// The right to open a store again, whatever becomes of its connection.
+#[derive(Debug)]
+pub struct Reopener {
+    path: PathBuf,
+    lock: Option<Arc<RunLock>>,
+}
+
+impl Reopener {
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn open(self) -> Result<Store, StoreError> {
+        let Self { path, lock } = self;
+        let connection = Connection::open(&path).map_err(|error| unusable(&path, error))?;
+        check(&connection, &path)?;
+        configure(&connection).map_err(|error| unusable(&path, error))?;
+        Ok(Store { connection, path, is_new: false, first_request: 0, lock })
+    }
 }
 
 /// A connection that only reads, for the time of a run.
@@ -156,8 +175,17 @@ impl Store {
         Ok(Reader { connection: open_to_read(&self.path)?, _lock: self.lock.clone() })
     }
 
+    /// For what is to be written even if the run fails.
+    pub fn reopener(&self) -> Reopener {
+        Reopener { path: self.path.clone(), lock: self.lock.clone() }
+    }
+
     /// Takes a store away that was made for nothing; one that was there before stays.
     pub fn discard(self) {
+        if !self.is_new {
+            // What prevents it is no reason to fail: the next run does it.
+            let _ = self.checkpoint();
+        }
         let Self { connection, path, is_new, lock, .. } = self;
         drop(connection);
         if is_new {
@@ -238,11 +266,18 @@ pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     if !path.exists() {
         return Err(StoreError::NotThere(path.to_owned()));
     }
+    // SQLite would look for the log, and make one, beside this name only.
+    file::check_names(path)?;
+    open_by_this_name(path)
+}
+
+fn open_by_this_name(path: &Path) -> Result<Connection, StoreError> {
     let connection = open_read_only(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     keep_log_files(&connection)?;
     match check(&connection, path)? {
         Content::Store => Ok(connection),
+        Content::Older { made_by } => Err(StoreError::Older { path: path.to_owned(), made_by }),
         Content::Nothing => Err(StoreError::NotThere(path.to_owned())),
     }
 }
@@ -256,7 +291,7 @@ fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
 fn holder(path: &Path) -> Option<Holder> {
     let path = path.canonicalize().ok()?;
     let connection = if file::log_is_there(&path) {
-        open_to_read(&path).ok()?
+        open_by_this_name(&path).ok()?
     } else {
         // By a hard link's name there is no log, and SQLite would make one. The holder is named in the
         // file itself, which is shorter than it says while its newest pages are in the log;
@@ -464,11 +499,11 @@ mod tests {
         let folder = folder();
         let path = |name| folder.path().join(name);
         let store = Store::open(&path("s.db")).unwrap();
-        std::os::unix::fs::symlink("s.db", path("soft.db")).unwrap();
-        std::fs::hard_link(path("s.db"), path("hard.db")).unwrap();
         let writes = "INSERT INTO t VALUES (zeroblob(300000)); PRAGMA wal_checkpoint(PASSIVE);";
         store.connection.execute_batch("CREATE TABLE t (a)").unwrap();
         let reader = open_to_read(&path("s.db")).unwrap();
+        std::os::unix::fs::symlink("s.db", path("soft.db")).unwrap();
+        std::fs::hard_link(path("s.db"), path("hard.db")).unwrap();
         let stay = "BEGIN; SELECT count(*) FROM t;";
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {

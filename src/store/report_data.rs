@@ -125,7 +125,7 @@ mod tests {
         let mut run = RunReport::planned(run_id, source.into(), at.into(), Default::default());
         run.exit_code = exit_code;
         run.finished_at = exit_code.map(|_| at.into());
-        runs::save(store, &run, &HttpTally::default()).unwrap();
+        runs::save(store, &run, &HttpTally::default(), at).unwrap();
         run
     }
 

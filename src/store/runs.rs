@@ -27,7 +27,7 @@ pub fn mark_killed(store: &Connection) -> Result<(), StoreError> {
     let mut select = store.prepare(&killed)?;
     let killed = select.query_map([], read)?.collect::<Result<Vec<_>, _>>()?;
     for run in killed {
-        save_report(store, &as_killed(run))?;
+        save_killed(store, &as_killed(run))?;
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ pub const KILLED: &str = "the process was killed or crashed";
 /// The store cannot be read or written.
 pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, StoreError> {
     store.execute(
-        "INSERT INTO _runs (started_at, status, source) VALUES (?1, 'running', ?2)",
+        "INSERT INTO _runs (started_at, updated_at, status, source) VALUES (?1, ?1, 'running', ?2)",
         [started_at, source],
     )?;
     let run_id = store.last_insert_rowid();
@@ -64,25 +64,35 @@ pub fn begin(store: &Connection, source: &str, started_at: &str) -> Result<i64, 
     Ok(run_id)
 }
 
-/// Writes a run as it stands, with its requests so far.
+/// Writes a run as it stands at this time, with its requests so far; for the process that works on it.
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn save(store: &Connection, run: &RunReport, http: &HttpTally) -> Result<(), StoreError> {
-    save_report(store, run)?;
+pub fn save(
+    store: &Connection,
+    run: &RunReport,
+    http: &HttpTally,
+    at: &str,
+) -> Result<(), StoreError> {
+    write(store, run, Some(at))?;
     let save = "UPDATE _run_states SET latencies = ?2 WHERE run_id = ?1";
     store.prepare_cached(save)?.execute((run.run_id, http.latencies()))?;
     Ok(())
 }
 
-fn save_report(store: &Connection, run: &RunReport) -> Result<(), StoreError> {
+/// Writes a run on which no process works any more.
+pub(super) fn save_killed(store: &Connection, run: &RunReport) -> Result<(), StoreError> {
+    write(store, run, None)
+}
+
+fn write(store: &Connection, run: &RunReport, at: Option<&str>) -> Result<(), StoreError> {
     let counts = &run.counts;
     let report = serde_json::to_string(run)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     store
         .prepare_cached(
             "UPDATE _runs SET
-                 finished_at = :finished_at, status = :status, stop_reason = :stop_reason,
+                 finished_at = :finished_at, updated_at = coalesce(:at, updated_at), status = :status, stop_reason = :stop_reason,
                  rows = :rows, invalid = :invalid, duplicate = :duplicate, fresh = :fresh,
                  planned = :planned, found = :found, not_found = :not_found,
                  rejected = :rejected, failed = :failed, pending = :pending,
@@ -93,6 +103,7 @@ fn save_report(store: &Connection, run: &RunReport) -> Result<(), StoreError> {
         .execute(named_params! {
             ":id": run.run_id,
             ":finished_at": run.finished_at,
+            ":at": at,
             ":status": run.status.name(),
             ":stop_reason": run.stop_reason,
             ":rows": stored(counts.rows)?,
@@ -341,16 +352,19 @@ mod tests {
         run.warnings.push("mind the gap".into());
         run.seconds = 1.5;
         run.replaced = true; // There is no plan beside it.
-        save(&store, &run, &HttpTally::default()).unwrap();
+        save(&store, &run, &HttpTally::default(), "2026-01-01T00:00:01.000Z").unwrap();
         assert_eq!(load(&store, None).unwrap().unwrap(), run);
         run.counts.found = 2;
         run.counts.pending = 1;
-        save(&store, &run, &HttpTally::default()).unwrap();
+        save(&store, &run, &HttpTally::default(), "2026-01-01T00:00:01.000Z").unwrap();
         assert_eq!(load(&store, Some(id)).unwrap().unwrap(), run);
         assert_eq!(load(&store, Some(99)).unwrap(), None);
         assert_eq!(rows_before(&store, "list.csv", id + 1).unwrap(), Some(3));
         mark_killed(&store).unwrap();
         assert_eq!(load(&store, None).unwrap().unwrap(), as_killed(run));
+        let heard = "SELECT updated_at FROM runs";
+        let heard: String = store.query_row(heard, [], |row| row.get(0)).unwrap();
+        assert_eq!(heard, "2026-01-01T00:00:01.000Z", "it stays when it was heard of last");
     }
 
     #[test]

@@ -12,9 +12,14 @@ const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../migrations/0001_store.s
 const APPLICATION_ID: i64 = 1_414_353_753;
 
 /// What is in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Store,
+    /// A store that the next run brings up to date.
+    Older {
+        /// The version that migrated it last.
+        made_by: String,
+    },
     /// Not even a table.
     Nothing,
 }
@@ -36,12 +41,16 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<Content, Sto
     if application != APPLICATION_ID {
         return Err(StoreError::Foreign(path.to_owned()));
     }
-    if usize::try_from(version).is_ok_and(|version| version <= MIGRATIONS.len()) {
+    let newest = MIGRATIONS.len();
+    if usize::try_from(version) == Ok(newest) {
         return Ok(Content::Store);
     }
     let made_by = "SELECT program_version FROM _store";
     let made_by = connection.query_row(made_by, [], |row| row.get(0)).optional()?;
     let made_by = made_by.unwrap_or_else(|| "(unknown)".to_owned());
+    if usize::try_from(version).is_ok_and(|version| version < newest) {
+        return Ok(Content::Older { made_by });
+    }
     Err(StoreError::Newer { path: path.to_owned(), made_by })
 }
 

@@ -58,8 +58,13 @@ fn copy(path: &Path) -> Result<Store, StoreError> {
     let opened = File::open(path).map_err(|error| unopenable(path, &error))?;
     file::check(&opened, path)?;
     let path = path.canonicalize().map_err(|error| unopenable(path, &error))?;
-    if file::length(&path) == 0 || content(&path)? == Content::Nothing {
+    if file::length(&path) == 0 {
         return Ok(trial);
+    }
+    match content(&path)? {
+        Content::Nothing => return Ok(trial),
+        Content::Older { made_by } => return Err(StoreError::Older { path, made_by }),
+        Content::Store => {}
     }
     trial.connection.pragma_update(None, "foreign_keys", "OFF")?;
     trial.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;

@@ -296,14 +296,15 @@ impl BatchWriter {
     }
 
     fn save_run(&mut self, store: &Connection) -> Result<(), StoreError> {
-        let worked = self.clock.now().mono.saturating_duration_since(self.began);
+        let now = self.clock.now();
+        let worked = now.mono.saturating_duration_since(self.began);
         self.run.seconds = self.earlier_seconds + worked.as_secs_f64();
         let http = lock(&self.live.http).clone();
         self.run.http = HttpReport::from(&http);
         self.live.complete(&mut self.run);
         self.run.failures = runs::failures(store, self.run.run_id)?;
         self.add_to_series(store)?;
-        runs::save(store, &self.run, &http)
+        runs::save(store, &self.run, &http, &time::text(now.wall))
     }
 
     /// Notes the position for a chart, at most once a second.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::rust::{Modules, modules, parse};
 
 /// What every part may use.
-const VOCABULARY: [&str; 5] = ["domain", "display", "percent", "time", "stop_switch"];
+const VOCABULARY: [&str; 6] = ["domain", "display", "paths", "percent", "time", "stop_switch"];
 
 /// The parts in the order of the path of an email, and what each imports besides the vocabulary: the
 /// part before it, and for lookups the API.
@@ -22,9 +22,10 @@ const STAGES: [(&str, &[&str]); 7] = [
 ];
 
 /// The parts around the path.
-const AROUND: [(&str, &[&str]); 7] = [
+const AROUND: [(&str, &[&str]); 8] = [
     ("domain", &["display"]),
     ("display", &[]),
+    ("paths", &[]),
     ("percent", &[]),
     ("time", &[]),
     ("stop_switch", &["domain"]),

@@ -20,7 +20,7 @@ const NAMES: [(&str, &str); 9] = [
     ("rejects", "run_id row input code reason status attempts"),
     (
         "runs",
-        "id started_at finished_at status stop_reason source rows invalid duplicate fresh planned
+        "id started_at finished_at updated_at status stop_reason source rows invalid duplicate fresh planned
          found not_found rejected failed pending requests retries seconds report",
     ),
     ("current_devices", "customer_id email device_id synced_at"),
@@ -81,6 +81,7 @@ fn all_times_have_the_public_form() {
         ("changes", "at"),
         ("runs", "started_at"),
         ("runs", "finished_at"),
+        ("runs", "updated_at"),
     ] {
         let odd = format!(
             "SELECT {column} FROM {table} WHERE {column} NOT GLOB

@@ -125,3 +125,48 @@ fn a_live_run_is_seen_by_whoever_may_read_the_store() {
     dir.command(["report"]).run().exits(0).stdout_has("the process was killed or crashed");
     assert_eq!(dir.report()["exit_code"], serde_json::Value::Null);
 }
+
+#[test]
+fn a_store_is_not_read_by_a_name_beside_which_its_log_is_not() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    dir.emails(["a@x.io"]);
+    dir.sync(api.url()).run().exits(0);
+    fs::hard_link(dir.path("s.db"), dir.path("other.db")).unwrap();
+    let report = || dir.command(["report", "--store", "other.db"]);
+    report().run().exits(1).stderr_has("several names");
+    fs::remove_file(dir.path("other.db")).unwrap();
+
+    fs::write(dir.path("other.db"), "").unwrap();
+    let in_namespace = "exec unshare -m sh -c 'mount --bind s.db other.db && exec \"$0\" \"$@\"' \
+                        \"$0\" \"$@\"";
+    let may_mount = Command::new("unshare").args(["-m", "true"]).status();
+    if may_mount.is_ok_and(|status| status.success()) {
+        let mounted = "mounted as a file of its own";
+        report().after(in_namespace).run().exits(1).stderr_has(mounted);
+        let sync = dir.sync(api.url()).args(["--store", "other.db"]);
+        sync.after(in_namespace).run().exits(1).stderr_has(mounted);
+    } else {
+        println!("skipped: no mount namespaces here");
+    }
+    for ending in ["-wal", "-shm"] {
+        assert!(!dir.path(&format!("other.db{ending}")).exists(), "{ending}");
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_log_either() {
+    let (dir, api) = (TestDir::new(), Api::new());
+    api.has_all(emails(20));
+    dir.emails(emails(20));
+    dir.sync(api.url()).run().exits(0);
+    let log_is_empty = || {
+        assert_eq!(dir.path("s.db-wal").metadata().unwrap().len(), 0);
+        assert!(dir.path("s.db-shm").exists(), "for readers that may not make it");
+    };
+    dir.sync_of(api.url(), ["none.csv"]).run().exits(1).stderr_has("does not exist");
+    log_is_empty();
+    dir.alter("CREATE TRIGGER no BEFORE UPDATE ON _emails BEGIN SELECT raise(FAIL, 'no'); END");
+    dir.sync(api.url()).run().exits(1).stderr_has("no");
+    dir.has_rows("SELECT status FROM runs ORDER BY id DESC LIMIT 1", ["failed"]);
+    log_is_empty();
+}

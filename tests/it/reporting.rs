@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, Statement};
@@ -11,6 +12,7 @@ use telemetron_sync::sandbox::Reply;
 
 use crate::docs::generated;
 use crate::support::api::{Api, customer, with};
+use crate::support::clock::wait_until;
 use crate::support::dir::TestDir;
 
 /// The Mondays on which the history's first runs took place. The fourth took place just now.
@@ -18,7 +20,7 @@ const WEEKS: [&str; 3] = ["2025-01-06T10:00:00", "2025-01-13T10:00:00", "2025-01
 
 /// Each private column of times.
 const TIMES: [(&str, &[&str]); 7] = [
-    ("_runs", &["started_at", "finished_at"]),
+    ("_runs", &["started_at", "finished_at", "updated_at"]),
     (
         "_customers",
         &[
@@ -269,6 +271,22 @@ fn the_questions_find_what_happened() {
     assert!(growth.len() == 2 && growth[0].contains("|4|0|"), "{growth:?}");
     let complete = asked(23);
     assert!(complete.len() == 1 && complete[0].ends_with("|0|today|5|0|1|today"), "{complete:?}");
+}
+
+#[test]
+fn a_killed_run_is_told_from_one_that_works() {
+    let dir = TestDir::new();
+    let silent = Api::with_rule(|_| Some(Reply::error(404, "").after(Duration::from_secs(60))));
+    dir.emails(["a@x.io"]);
+    let run = dir.sync(silent.url()).start();
+    wait_until("the run plans", || dir.number("SELECT count(*) FROM runs") == 1);
+    let verdict = || ask(&dir.store(), &questions()[16].sql).join("\n");
+    assert!(verdict().ends_with("|still running"), "{}", verdict());
+    assert!(run.kill());
+    dir.alter(
+        "UPDATE _runs SET updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', updated_at, '-61 seconds')",
+    );
+    assert!(verdict().ends_with("|killed, and not resumed yet"), "{}", verdict());
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use super::{Check, Status};
 use crate::display::{escaped, shown};
-use crate::store::lock;
+use crate::paths::folder_of;
 use crate::store::{StoreError, open_to_read};
+use crate::store::{file, lock};
 use rusqlite::Connection;
 use rustix::fs::{statfs, statvfs};
 use std::path::Path;
@@ -11,18 +12,9 @@ use std::path::Path;
 /// A run needs this much besides its plan: the log of commits.
 const LOG_BYTES: u64 = 128 * 1024 * 1024;
 
-/// The kinds of file systems that are on another machine, by the number that Linux gives them.
-const REMOTE: [(u32, &str); 5] = [
-    (0x6969, "NFS"),
-    (0xff53_4d42, "CIFS"),
-    (0xfe53_4d42, "SMB"),
-    (0x0102_1997, "9p"),
-    (0x00c3_6400, "Ceph"),
-];
-
 /// Checks the store at `path`, for a plan of so many bytes.
 pub(super) fn check(path: &Path, plan_bytes: u64) -> Vec<Check> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = folder_of(path);
     let mut checks = vec![check_disk(folder), check_room(folder, plan_bytes)];
     if checks.iter().any(|check| check.status == Status::Failed) && !path.exists() {
         return checks;
@@ -46,10 +38,8 @@ fn check_disk(folder: &Path) -> Check {
             format!("{folder} cannot be read. Make that folder, or name another --store."),
         );
     };
-    // The number is 32 bits wide, whatever the type of the field is.
-    let kind = disk.f_type as u32;
-    match REMOTE.into_iter().find(|(number, _)| *number == kind) {
-        Some((_, name)) => Check::failed(
+    match file::network_file_system(&disk) {
+        Some(name) => Check::failed(
             "disk",
             format!(
                 "the store would be on {name}, where locks cannot be relied on. Put it on a local disk."

@@ -15,12 +15,11 @@ use crate::lookup::settings::{self, Beginning, LearnedLimits};
 use crate::plan::cursor::Cursor;
 use crate::store::live::Live;
 use crate::store::writer::{self, BATCH_EMAILS, WriterSettings, organization};
-use crate::store::{Checkpoint, Store, StoreError, learned, open_to_read, runs};
+use crate::store::{Checkpoint, Reopener, Store, StoreError, learned, runs};
 use crate::time;
 use fastrand::Rng;
 use jiff::Timestamp;
 use rusqlite::Connection;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tracing::Level;
@@ -63,7 +62,7 @@ pub(super) async fn look_up(
 ) -> Result<EndedRun, Error> {
     let ReadyRun { store, run, http, setup } = ready;
     let live = Arc::new(Live::new(run, http));
-    let path = store.path().to_owned();
+    let reopener = store.reopener();
     let shown = Arc::clone(&live);
     let progress = Progress::new(move || shown.report());
     session.watched.follow(&progress);
@@ -73,7 +72,8 @@ pub(super) async fn look_up(
     shown.abort();
     files.abort();
     progress::clear(session.settings.terminal);
-    ended.inspect_err(|error| note_failure(&path, &live, error, session.clock.now().wall))
+    let now = session.clock.now().wall;
+    ended.inspect_err(|error| note_failure(reopener, &live, error, now))
 }
 
 /// The lookups, with publications beside them and one at the end, if there are to be any.
@@ -87,7 +87,7 @@ async fn work_and_publish(
     let publisher = setup.schedule.clone().map(start).transpose()?;
     let mut ended = work(store, setup, live, session).await?;
     if let Some(publisher) = publisher {
-        ended = publisher.finish(ended, &session.stop).await?;
+        ended = publisher.finish(ended, session).await?;
     }
     if ended.store.checkpoint()? == Checkpoint::ReaderInTheWay {
         tracing::warn!(
@@ -185,16 +185,16 @@ fn seed() -> u64 {
 }
 
 /// Notes in the store that the run failed, as far as the store still can be written.
-fn note_failure(path: &Path, live: &Live, error: &Error, now: Timestamp) {
+fn note_failure(store: Reopener, live: &Live, error: &Error, now: Timestamp) {
     let noted = || -> Result<(), StoreError> {
-        drop(open_to_read(path)?);
-        let store = Connection::open(path)?;
-        if let Some(mut run) = runs::load(&store, Some(live.report().run_id))? {
-            let http = runs::load_http(&store, &run)?;
-            run.fail(error.exit(), error.to_string(), time::text(now));
-            runs::save(&store, &run, &http)?;
+        let store = store.open()?;
+        if let Some(mut run) = runs::load(&store.connection, Some(live.report().run_id))? {
+            let http = runs::load_http(&store.connection, &run)?;
+            let at = time::text(now);
+            run.fail(error.exit(), error.to_string(), at.clone());
+            runs::save(&store.connection, &run, &http, &at)?;
         }
-        Ok(())
+        store.checkpoint().map(drop)
     };
     if let Err(error) = noted() {
         tracing::debug!(

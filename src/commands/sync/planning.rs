@@ -195,7 +195,7 @@ impl Begun<'_> {
         };
         let summary = build(self.store, rows, &settings, self.stop)?;
         let erased = summary.erased;
-        let mut run = RunReport::planned(run_id, source, started_at, summary.counts);
+        let mut run = RunReport::planned(run_id, source, started_at.clone(), summary.counts);
         if let Emails::Source(_) = self.plan.emails {
             run.warnings = warnings(self.store, &run)?;
         }
@@ -203,7 +203,7 @@ impl Begun<'_> {
             run.notes
                 .push(format!("{} skipped: `forget` erased the email", counted(erased, "row")));
         }
-        runs::save(self.store, &run, &HttpTally::default())?;
+        runs::save(self.store, &run, &HttpTally::default(), &started_at)?;
         let line = line(read_as, &summary);
         Ok(Planned { run, line, notes: None, first_rows: Vec::new() })
     }

@@ -317,10 +317,11 @@ fn take_up(
         ..run
     };
     let begin = store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    end_killed_runs(&begin, Some(run.run_id), &time::text(resumed.now))?;
+    let at = time::text(resumed.now);
+    end_killed_runs(&begin, Some(run.run_id), &at)?;
     runs::set_begun(&begin, run.run_id)?;
     claim(&begin, resumed.organization)?;
-    runs::save(&begin, &run, &http)?;
+    runs::save(&begin, &run, &http, &at)?;
     runs::save_settings(&begin, run.run_id, &resumed.options.to_json().map_err(Error::bug)?)?;
     begin.commit()?;
     let (pending, planned) = (counted(run.counts.pending, "email"), grouped(run.counts.planned));

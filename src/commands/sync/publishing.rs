@@ -5,6 +5,7 @@ use crate::app::error::Error;
 use crate::app::publishing::Schedule;
 use crate::app::settings::store_option;
 use crate::commands::publish::{summary, warn_of_nul};
+use crate::commands::sync::Session;
 use crate::commands::sync::outputs::EndedRun;
 use crate::display::escaped;
 use crate::domain::run::{PublicationFault, PublicationFaultKind};
@@ -67,7 +68,7 @@ impl Publisher {
     pub(super) async fn finish(
         self,
         mut ended: EndedRun,
-        stop: &StopSwitch,
+        session: &Session<'_>,
     ) -> Result<EndedRun, Error> {
         let Self { schedule, finish, ended: published } = self;
         let began = time::instant();
@@ -82,7 +83,7 @@ impl Publisher {
                 Ok(Err(error)) => fault(&error),
                 Err(_) => (PublicationFaultKind::Late, "The publisher panicked.".to_owned()),
             },
-            () = out_of_time(stop) => (
+            () = out_of_time(&session.stop) => (
                 PublicationFaultKind::Late,
                 format!("It was not done {} s after the stop.", GRACE.as_secs()),
             ),
@@ -93,7 +94,7 @@ impl Publisher {
         ended.run.end_unpublished(PublicationFault { kind, reason, command });
         let connection = &ended.store.connection;
         let http = runs::load_http(connection, &ended.run)?;
-        runs::save(connection, &ended.run, &http)?;
+        runs::save(connection, &ended.run, &http, &time::text(session.clock.now().wall))?;
         Ok(ended)
     }
 }

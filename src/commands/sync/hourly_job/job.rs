@@ -69,8 +69,8 @@ fn plan(store: &mut Store, emails: usize, now: Timestamp, stop: &StopSwitch) -> 
         .map(|number| Ok::<_, Infallible>(InputRow::new(number as u64 + 2, email(number))));
     let settings = PlanSettings { run_id, source: SOURCE.to_owned(), max_age: None, now };
     let summary = build(&begun, rows, &settings, stop).unwrap();
-    let run = RunReport::planned(run_id, SOURCE.to_owned(), started_at, summary.counts);
-    runs::save(&begun, &run, &HttpTally::default()).unwrap();
+    let run = RunReport::planned(run_id, SOURCE.to_owned(), started_at.clone(), summary.counts);
+    runs::save(&begun, &run, &HttpTally::default(), &started_at).unwrap();
     begun.commit().unwrap();
     run
 }

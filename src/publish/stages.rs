@@ -182,6 +182,10 @@ pub(super) const STAGES: &[Stage] = &[
     },
 ];
 
+/// The customers of the written emails.
+const CUSTOMERS_LOOKED_UP: &str = "SELECT e.customer_key FROM temp.written_emails AS w
+     CROSS JOIN _emails AS e ON e.key = w.key WHERE e.customer_key IS NOT NULL";
+
 /// Lists, in temporary tables of the connection, what was written after `position`.
 pub(super) fn note_written(store: &Connection, position: i64) -> Result<()> {
     store.execute_batch(
@@ -204,12 +208,10 @@ pub(super) fn note_written(store: &Connection, position: i64) -> Result<()> {
         );
         store.execute(&note, [position])?;
     }
-    store.execute_batch(
-        "INSERT INTO temp.synced_customers SELECT key FROM temp.written_customers;
-         INSERT OR IGNORE INTO temp.synced_customers
-             SELECT e.customer_key FROM temp.written_emails AS w
-             CROSS JOIN _emails AS e ON e.key = w.key WHERE e.customer_key IS NOT NULL;",
-    )
+    let written = "INSERT INTO temp.synced_customers SELECT key FROM temp.written_customers";
+    store.execute(written, [])?;
+    let looked_up = format!("INSERT OR IGNORE INTO temp.synced_customers {CUSTOMERS_LOOKED_UP}");
+    store.execute(&looked_up, []).map(drop)
 }
 
 /// An id that several customers have once U+0000 is U+FFFD, if one of the customers to be published has such an
@@ -263,6 +265,35 @@ mod tests {
             .execute("INSERT INTO temp.written_customers SELECT max(key) FROM _customers", [])
             .unwrap();
         assert_eq!(same_id(&store, Extent::WrittenSince(0)).unwrap(), same);
+    }
+
+    /// A run publishes before anything has counted what it writes.
+    #[test]
+    fn written_rows_are_found_by_their_keys_whatever_the_statistics_say() {
+        let store = Store::temporary().unwrap();
+        let rows = "INSERT INTO _customers (id, first_seen_at, changed_at, synced_at, request)
+                 VALUES ('a', 'a', 'a', 'a', 1);
+             WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 5000)
+             INSERT INTO _emails (email) SELECT i FROM n;";
+        store.connection.execute_batch(rows).unwrap();
+        store.update_statistics().unwrap();
+        let store = store.connection;
+        note_written(&store, 0).unwrap();
+        let written = STAGES.iter().filter_map(|stage| stage.select(Extent::WrittenSince(0)));
+        for select in written.chain([CUSTOMERS_LOOKED_UP.to_owned()]) {
+            let mut plan = store.prepare(&format!("EXPLAIN QUERY PLAN {select}")).unwrap();
+            for parameter in 1..=plan.parameter_count() {
+                plan.raw_bind_parameter(parameter, 0).unwrap();
+            }
+            let mut steps = plan.raw_query();
+            while let Some(step) = steps.next().unwrap() {
+                let step: String = step.get("detail").unwrap();
+                let scans = ["c", "d", "o", "e", "r", "h"]
+                    .iter()
+                    .any(|table| step.starts_with(&format!("SCAN {table}")));
+                assert!(!scans && !step.contains("customer_key>?"), "{step} in {select}");
+            }
+        }
     }
 
     #[test]

@@ -44,6 +44,12 @@ use std::time::Duration;
 /// short enough for a scheduler to hear of trouble.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Where SQLite keeps its statistics.
+const STATISTICS: &str = "sqlite_stat1";
+
+/// Without statistics, SQLite takes a table for a large one.
+const FEW_ROWS: u32 = 100;
+
 /// How long the start of a run waits for readers that look at the store for an instant.
 const READERS_LEAVE: Duration = Duration::from_millis(250);
 
@@ -205,13 +211,21 @@ impl Store {
     }
 
     /// Brings the statistics up to date by which SQLite plans queries. A table is looked at only if it
-    /// has grown or shrunk tenfold since the last time.
+    /// has grown or shrunk tenfold since the last time. Of a table or index with few rows none are kept:
+    /// while it grows, they would let SQLite scan it for each row of another.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn update_statistics(&self) -> Result<(), StoreError> {
         // 2: look where needed. 0x10000: also at tables that this connection did not query.
-        Ok(self.connection.execute_batch("PRAGMA optimize = 0x10002")?)
+        self.connection.execute_batch("PRAGMA optimize = 0x10002")?;
+        if self.connection.table_exists(Some("main"), STATISTICS)? {
+            let few = format!("DELETE FROM {STATISTICS} WHERE CAST(stat AS INTEGER) < {FEW_ROWS}");
+            self.connection.execute(&few, [])?;
+            // Read them anew.
+            self.connection.execute_batch("ANALYZE sqlite_schema")?;
+        }
+        Ok(())
     }
 
     /// Brings what was committed into the database and gives the room of the log back, without

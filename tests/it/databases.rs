@@ -57,6 +57,7 @@ const POSTGRES_PEOPLE: &str = "
     INSERT INTO people VALUES
         (1, 'a@x.io', 1.50, '2001-02-03', 'b@x.io', ''), (2, NULL, NULL, NULL, NULL, NULL),
         (3, 'jörg🦀@x.io', 7, '2001-02-03', '\\xff', E'c\\nd');
+    GRANT SELECT ON people TO PUBLIC;
     CREATE SCHEMA sales;
     CREATE TABLE sales.\"odd.\"\"name\"\"; DROP TABLE people; --\" (email varchar(50));
     INSERT INTO sales.\"odd.\"\"name\"\"; DROP TABLE people; --\" VALUES ('odd@x.io');";
@@ -155,7 +156,6 @@ fn postgres_is_read_behind_each_kind_of_pool() {
 fn postgres_is_reached_by_every_form_of_its_address() {
     let Some(server) = postgres::shared(POSTGRES_PEOPLE) else { return };
     let port = server.port;
-    postgres::psql(&server, "crm", "GRANT SELECT ON people TO PUBLIC").expect("a grant");
     let login = postgres::url(&server);
     let login = &login["postgres://".len()..login.rfind('@').expect("an address")];
     let socket = server.folder.path().display().to_string();

@@ -193,14 +193,22 @@ impl TestDir {
 /// in the test.
 fn is_not_ready(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{
-        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase,
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase, ReadOnly,
     };
     let code = error.sqlite_error_code();
     error.to_string().contains("no such table")
         || matches!(error, rusqlite::Error::QueryReturnedNoRows)
         || matches!(
             code,
-            Some(CannotOpen | DatabaseBusy | DatabaseCorrupt | DatabaseLocked | NotADatabase)
+            // ReadOnly: what a process killed while it made the store has to be undone first.
+            Some(
+                CannotOpen
+                    | DatabaseBusy
+                    | DatabaseCorrupt
+                    | DatabaseLocked
+                    | NotADatabase
+                    | ReadOnly
+            )
         )
 }
 

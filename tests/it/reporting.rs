@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use telemetron_sync::sandbox::Reply;
 
 use crate::docs::generated;
-use crate::support::api::{Api, customer, with};
+use crate::support::api::{Api, customer, emails, start_sandbox, with};
 use crate::support::clock::wait_until;
 use crate::support::dir::TestDir;
 
@@ -385,13 +385,16 @@ fn no_question_reads_a_whole_table_where_an_index_serves() {
 }
 
 #[test]
-fn a_run_leaves_statistics_of_every_large_table() {
-    let dir = history();
+fn a_run_leaves_statistics_of_every_large_table_and_of_no_small_one() {
+    let (sandbox, dir) = (start_sandbox(Duration::ZERO), TestDir::new());
+    dir.emails(emails(500));
+    dir.sync(sandbox.url()).run().exits(0);
     let known: BTreeSet<String> =
         dir.rows("SELECT DISTINCT tbl FROM sqlite_stat1").into_iter().collect();
     for table in ["_changes", "_customers", "_device_intervals", "_emails", "_order_intervals"] {
         assert!(known.contains(table), "{table}: {known:?}");
     }
+    assert!(!known.contains("_runs"), "{known:?}");
 }
 
 #[test]

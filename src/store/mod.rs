@@ -32,7 +32,7 @@ use error::{unopenable, unusable};
 use jiff::Timestamp;
 use lock::{LockError, RunLock};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use schema::{Content, check, migrate};
 use std::io;
 use std::ops::Deref;
@@ -217,14 +217,17 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn update_statistics(&self) -> Result<(), StoreError> {
+        // At once, so that nobody plans by what is not kept.
+        let begin = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         // 2: look where needed. 0x10000: also at tables that this connection did not query.
-        self.connection.execute_batch("PRAGMA optimize = 0x10002")?;
-        if self.connection.table_exists(Some("main"), STATISTICS)? {
+        begin.execute_batch("PRAGMA optimize = 0x10002")?;
+        if begin.table_exists(Some("main"), STATISTICS)? {
             let few = format!("DELETE FROM {STATISTICS} WHERE CAST(stat AS INTEGER) < {FEW_ROWS}");
-            self.connection.execute(&few, [])?;
-            // Read them anew.
-            self.connection.execute_batch("ANALYZE sqlite_schema")?;
+            begin.execute(&few, [])?;
         }
+        begin.commit()?;
+        // Read them anew.
+        self.connection.execute_batch("ANALYZE sqlite_schema")?;
         Ok(())
     }
 
@@ -484,6 +487,29 @@ mod tests {
             std::fs::remove_file(path("s.db-wal")).unwrap();
         }
         Store::open(&path("s.db")).unwrap();
+    }
+
+    #[test]
+    fn statistics_wait_for_another_program_that_writes() {
+        let folder = folder();
+        let path = folder.path().join("s.db");
+        let store = Store::open(&path).unwrap();
+        let many = format!(
+            "CREATE TABLE t (a); INSERT INTO t SELECT a.i FROM {FIFTY} AS a, {FIFTY};
+            CREATE INDEX t_by_a ON t (a);"
+        );
+        store.connection.execute_batch(&many).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE u (a);").unwrap();
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.send(store.update_statistics()).unwrap());
+            assert!(ended.recv_timeout(Duration::from_millis(200)).is_err(), "it does not wait");
+            other.execute_batch("COMMIT").unwrap();
+            ended.recv().unwrap().unwrap();
+        });
+        let known = "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 't'";
+        assert_eq!(other.query_row(known, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
     }
 
     #[test]

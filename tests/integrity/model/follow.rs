@@ -73,7 +73,7 @@ impl Player {
         for id in unfinished.into_iter().take_while(|id| Some(*id) != active) {
             let run = self.contract.runs.get_mut(&id).expect("a run");
             ensure!(run.pending.is_empty(), "run {active:?} is resumed in place of {id}");
-            run.is_killed = false;
+            run.is_killed &= !observed.runs[&id].is_ended;
         }
         Ok(active)
     }

@@ -32,6 +32,8 @@ struct State {
     bytes_until_silence: AtomicUsize,
     /// The first line of each request to connect.
     asked: Mutex<Vec<String>>,
+    /// By which the server knows each connection.
+    ports: Mutex<Vec<u16>>,
 }
 
 impl Relay {
@@ -45,6 +47,7 @@ impl Relay {
             silent: AtomicUsize::new(0),
             bytes_until_silence: AtomicUsize::new(usize::MAX),
             asked: Mutex::default(),
+            ports: Mutex::default(),
         });
         let accepting = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -86,6 +89,11 @@ impl Relay {
         *lock(&self.state.upstream) = upstream;
     }
 
+    /// The ports by which the server knows the connections that came through.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        lock(&self.state.ports).clone()
+    }
+
     /// The first line of each request to connect.
     pub(crate) fn asked(&self) -> Vec<String> {
         lock(&self.state.asked).clone()
@@ -100,6 +108,9 @@ impl State {
         let Ok(server) = TcpStream::connect(*lock(&self.upstream)) else {
             return;
         };
+        if let Ok(address) = server.local_addr() {
+            lock(&self.ports).push(address.port());
+        }
         let (from_client, to_server) = (clone(&client), clone(&server));
         let up = Arc::clone(&self);
         std::thread::spawn(move || up.forward(from_client, to_server, number, Self::count));

@@ -74,7 +74,7 @@ pub fn find(store: &Connection, person: &str) -> Result<Person> {
     Ok(found)
 }
 
-/// Whether somebody of this email or id was erased and is kept out.
+/// Whether the person with this email or id was erased and is kept out.
 ///
 /// # Errors
 /// The store cannot be read.

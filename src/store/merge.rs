@@ -132,8 +132,8 @@ pub struct Change {
     pub old: Option<String>,
     /// What is.
     pub new: Option<String>,
-    /// When the interval begins or ends that it tells of; `None`: it tells of none, and happened when
-    /// the answer came.
+    /// When the interval that it reports begins or ends; `None`: it reports none, and happened when the
+    /// answer came.
     pub at: Option<Rc<str>>,
 }
 
